@@ -1,0 +1,1 @@
+"""The air-gapped edge-analysis appliance."""
