@@ -1,0 +1,60 @@
+# Two commands do all the set-up: `make demo` runs the main job, `make test` passes the tests.
+# Everything else: `make check` (what CI runs), `make bench`, `make lock`, `make clean`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SYSTEM := $(VENV)/.system
+
+export OMP_NUM_THREADS := 1
+
+.PHONY: demo test check lint types floors bench lock clean help
+
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+
+## make demo    the whole chain on this machine, from an empty folder, with a table at the end
+demo: $(READY) $(SYSTEM)
+	$(BIN)/appliance demo
+
+## make test    every test, in random order
+test: $(READY) $(SYSTEM)
+	$(BIN)/python -m pytest
+
+## make check   what CI runs: lint, types, floors, tests
+check: lint types floors test
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/python .ci/functions.py appliance export hil
+
+types: $(READY)
+	$(BIN)/mypy
+
+floors: $(READY)
+	$(BIN)/lint-imports
+
+## make bench   speed and memory beside the bare floor, as ratios of the same run
+bench: $(READY) $(SYSTEM)
+	$(BIN)/python -m benchmarks
+
+## make lock    resolve the lock file anew (needs uv)
+lock:
+	uv pip compile --universal --python-version 3.11 --extra dev --extra desk --generate-hashes --no-emit-index-url -q -o requirements.lock pyproject.toml
+
+## make clean   remove what make has made
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache
+
+$(READY): requirements.lock pyproject.toml .ci/system
+	bash .ci/system python
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(SYSTEM): .ci/system | $(READY)
+	bash .ci/system tools
+	touch $@

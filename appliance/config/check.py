@@ -1,0 +1,190 @@
+"""Whether a well-formed mission makes sense: what belongs together, and whether the files it names are there.
+
+What this is: one small function per rule, each returning the faults it found. What it is not: it opens no camera and
+no socket; an absent sensor is the feed's business, because sensors come and go.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from appliance.config.mission import Bus, FeedTable, Lens, Mission
+from appliance.errors import ApplianceError, Fault
+from appliance.feeds.uris import SCHEMES, parse_uri
+from appliance.sealing.identity import PrivateIdentity, PublicIdentity
+
+Resolve = Callable[[str], Path]
+Finding = tuple[str, str, str]  # key, found, expected
+
+MAX_IDENTITY_BYTES: Final = 64_000
+
+
+def sense_faults(mission: Mission, *, file: str, resolve: Resolve) -> list[Fault]:
+    """Every fault of sense in a mission whose shape is right."""
+    findings = [
+        *_names(mission),
+        *_unit(mission, resolve),
+        *_bus(mission.bus, resolve),
+        *_models(mission),
+        *_paces(mission),
+    ]
+    for index, feed in enumerate(mission.feeds):
+        at = f"feeds[{index}]"
+        findings.extend(_uri(feed, at, resolve))
+        findings.extend(_camera(feed, at, mission) if feed.kind == "video" else _not_a_camera(feed, at))
+    if mission.record is not None and resolve(mission.record.path).is_file():
+        findings.append(("record.path", "a file", "a directory, which may be new"))
+    return [Fault(file=file, key=key, found=found, expected=expected) for key, found, expected in findings]
+
+
+def _names(mission: Mission) -> Iterator[Finding]:
+    for table, names in (("feeds", [f.name for f in mission.feeds]), ("models", [m.name for m in mission.models])):
+        for name, times in Counter(names).items():
+            if times > 1:
+                yield f"{table}[{_last(names, name)}].name", f"'{name}' {times} times", "a name used once"
+
+
+def _last(names: Sequence[str], name: str) -> int:
+    return len(names) - 1 - names[::-1].index(name)
+
+
+def _unit(mission: Mission, resolve: Resolve) -> Iterator[Finding]:
+    identity = _identity_fault(resolve(mission.unit.identity), PrivateIdentity, "device", "a device's private identity")
+    if identity:
+        yield "unit.identity", identity, "a device's private identity file, made by `appliance keys new device`"
+    if resolve(mission.unit.state).is_file():
+        yield "unit.state", "a file", "a directory, which may be new"
+    if mission.unit.position == "gnss" and all(feed.kind != "gnss" for feed in mission.feeds):
+        yield "unit.position", "'gnss' without a gnss feed", "a feed of kind gnss, or 'surveyed'"
+
+
+def _identity_fault(
+    path: Path, kind: type[PrivateIdentity] | type[PublicIdentity], role: str, what: str
+) -> str | None:
+    try:
+        with path.open("rb") as handle:
+            identity = kind.from_json(handle.read(MAX_IDENTITY_BYTES))
+    except OSError as e:
+        return f"{path} ({e.strerror})"
+    except ApplianceError as e:
+        return f"{path}, which is not {what}: {e}"
+    return None if identity.kind == role else f"{path}, which belongs to a {identity.kind}"
+
+
+def _bus(bus: Bus, resolve: Resolve) -> Iterator[Finding]:
+    for index, name in enumerate(bus.recipients):
+        fault = _identity_fault(resolve(name), PublicIdentity, "recipient", "a public identity")
+        if fault:
+            yield f"bus.recipients[{index}]", fault, "a recipient's public identity file"
+        if name in bus.recipients[:index]:
+            yield f"bus.recipients[{index}]", f"'{name}' again", "each recipient once"
+    yield from _bus_address(bus)
+    secured = {"ca": bus.ca, "certificate": bus.certificate, "key": bus.key}
+    wants_tls = bus.url.startswith("mqtts:")
+    for key, value in secured.items():
+        if wants_tls and value is None:
+            yield f"bus.{key}", "nothing", "a PEM file, because mqtts:// identifies by certificate"
+        elif not wants_tls and value is not None:
+            yield f"bus.{key}", f"'{value}' with {bus.url}", "no certificate files, or an mqtts:// url"
+        elif value is not None and not resolve(value).is_file():
+            yield f"bus.{key}", f"{resolve(value)}, which is not there", "a PEM file"
+
+
+def _bus_address(bus: Bus) -> Iterator[Finding]:
+    scheme, _, rest = bus.url.partition(":")
+    host, _, port = rest.removeprefix("//").rpartition(":") if scheme != "embedded" else ("", "", rest)
+    if not host:
+        host, port = (port, "") if not port.isdigit() else ("", port)
+    if port and not (port.isdigit() and 1 <= int(port) <= 65_535):
+        yield "bus.url", bus.url, "a port from 1 to 65535"
+    if scheme == "mqtt" and not _is_loopback(host):
+        yield "bus.url", bus.url, "mqtts:// for a broker that is not on this machine"
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _models(mission: Mission) -> Iterator[Finding]:
+    used = {feed.model for feed in mission.feeds}
+    for index, model in enumerate(mission.models):
+        if model.name not in used:
+            yield f"models[{index}].name", f"'{model.name}', which no feed uses", "a model that a video feed names"
+
+
+def _paces(mission: Mission) -> Iterator[Finding]:
+    fast = [feed.name for feed in mission.feeds if feed.pace == "fast"]
+    if not fast:
+        return
+    for index, feed in enumerate(mission.feeds):
+        at = f"feeds[{index}]"
+        if not feed.uri.startswith("file:"):
+            yield f"{at}.uri", feed.uri, f"a file: uri, because '{fast[0]}' replays as fast as possible"
+        elif feed.pace != "fast":
+            yield f"{at}.pace", "'realtime'", f"'fast', as '{fast[0]}' has: one replay has one pace"
+        elif feed.kind == "video" and feed.start == "now":
+            yield f"{at}.start", "'now'", "a date-time: a fast replay must come out the same each time"
+
+
+def _uri(feed: FeedTable, at: str, resolve: Resolve) -> Iterator[Finding]:
+    if isinstance(feed.start, dt.datetime) and feed.start.tzinfo is None:
+        yield f"{at}.start", f"{feed.start.isoformat()} without an offset", "a date-time with offset, such as …T12:00:00Z"
+    try:
+        uri = parse_uri(feed.uri)
+    except ApplianceError as e:
+        yield f"{at}.uri", feed.uri, str(e)
+        return
+    if uri.scheme not in SCHEMES[feed.kind]:
+        schemes = ", ".join(f"{scheme}:" for scheme in sorted(SCHEMES[feed.kind]))
+        yield f"{at}.uri", feed.uri, f"one of {schemes} for a {feed.kind} feed"
+        return
+    place = resolve(feed.uri.partition(":")[2])
+    if uri.scheme == "file" and not place.is_file():
+        yield f"{at}.uri", f"{place}, which is not there", "a file"
+    if uri.scheme == "dir" and not place.is_dir():
+        yield f"{at}.uri", f"{place}, which is not there", "a directory"
+
+
+def _camera(feed: FeedTable, at: str, mission: Mission) -> Iterator[Finding]:
+    if feed.model is None:
+        yield f"{at}.model", "nothing", "the name of a [[models]] table"
+    elif feed.model not in {model.name for model in mission.models}:
+        yield f"{at}.model", f"'{feed.model}'", "the name of a [[models]] table"
+    if feed.pose is None:
+        yield f"{at}.pose", "nothing", "where the camera stands and looks"
+    if feed.lens is None:
+        yield f"{at}.lens", "nothing", "the camera's intrinsics"
+    else:
+        yield from _lens(feed.lens, f"{at}.lens")
+        if feed.pose is not None and feed.pose.altitude_m <= feed.lens.ground_altitude_m:
+            yield f"{at}.pose.altitude_m", f"{feed.pose.altitude_m}", "a camera above lens.ground_altitude_m"
+
+
+def _lens(lens: Lens, at: str) -> Iterator[Finding]:
+    by_focal = lens.fx_px is not None or lens.fy_px is not None
+    if (lens.hfov_deg is None) == (not by_focal):
+        found = "both hfov_deg and focal lengths" if by_focal else "neither hfov_deg nor focal lengths"
+        yield at, found, "hfov_deg alone, or fx_px and fy_px"
+    elif by_focal and (lens.fx_px is None or lens.fy_px is None):
+        yield at, "one focal length", "both fx_px and fy_px"
+    for key, centre, size in (("cx_px", lens.cx_px, lens.width_px), ("cy_px", lens.cy_px, lens.height_px)):
+        if centre is not None and not 0 <= centre <= size:
+            yield f"{at}.{key}", f"{centre}", f"a pixel of the picture, 0 to {size}"
+
+
+def _not_a_camera(feed: FeedTable, at: str) -> Iterator[Finding]:
+    for key, value in (("model", feed.model), ("pose", feed.pose), ("lens", feed.lens)):
+        if value is not None:
+            yield f"{at}.{key}", "a value", f"nothing, because a {feed.kind} feed has no {key}"
+    if feed.site is not None and feed.kind not in {"radar", "plots"}:
+        yield f"{at}.site", "a value", f"nothing, because a {feed.kind} feed has no site"

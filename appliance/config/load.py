@@ -1,0 +1,90 @@
+"""Reads a mission file into frozen values, or says everything that is wrong with it.
+
+What this is: the only door through which a mission enters; ``load_mission`` reads, checks shape, then sense. What it
+is not: it starts nothing. Relative paths are relative to the mission file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from appliance.config.check import sense_faults
+from appliance.config.faults import faults_of
+from appliance.config.lines import key_lines, line_of
+from appliance.config.mission import Mission
+from appliance.errors import ConfigError, Fault
+
+#: A mission is written by hand; anything larger is not one.
+MAX_MISSION_BYTES: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedMission:
+    """A mission that makes sense, where it stands, and what it was read from."""
+
+    mission: Mission
+    path: Path
+    text: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-384 of the mission file as read, lower-case hex."""
+        return hashlib.sha384(self.text.encode()).hexdigest()
+
+    def resolve(self, path: str) -> Path:
+        """A path of the mission, relative to the mission file."""
+        return (self.path.parent / path).resolve()
+
+
+def load_mission(path: Path) -> LoadedMission:
+    """Read and check a mission file.
+
+    Raises ConfigError with every fault that was found: file, key, line, what was expected.
+    """
+    text = _read(path)
+    return parse_mission(text, path)
+
+
+def parse_mission(text: str, path: Path) -> LoadedMission:
+    """Check a mission's text as if it stood at ``path``."""
+    file = str(path)
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as e:
+        raise ConfigError((Fault(file=file, key="(syntax)", found=str(e), expected="a TOML 1.0 file"),)) from e
+    lines = key_lines(text)
+    faults = faults_of(Mission, raw, file=file)
+    if faults:
+        raise ConfigError(_placed(faults, lines))
+    mission = msgspec.convert(raw, Mission)
+    loaded = LoadedMission(mission=mission, path=path, text=text)
+    faults = sense_faults(mission, file=file, resolve=loaded.resolve)
+    if faults:
+        raise ConfigError(_placed(faults, lines))
+    return loaded
+
+
+def _read(path: Path) -> str:
+    fault: str
+    try:
+        with path.open("rb") as handle:
+            raw = handle.read(MAX_MISSION_BYTES + 1)
+        if len(raw) <= MAX_MISSION_BYTES:
+            return raw.decode("utf-8")
+        fault = f"more than {MAX_MISSION_BYTES} bytes"
+    except OSError as e:
+        fault = e.strerror or str(e)
+    except UnicodeDecodeError as e:
+        fault = f"bytes that are not UTF-8 at offset {e.start}"
+    raise ConfigError((Fault(file=str(path), key="(file)", found=fault, expected="a readable UTF-8 mission file"),))
+
+
+def _placed(faults: list[Fault], lines: dict[str, int]) -> tuple[Fault, ...]:
+    return tuple(dataclasses.replace(fault, line=line_of(lines, fault.key)) for fault in faults)

@@ -1,0 +1,197 @@
+"""The mission file's shape: every table, key, unit and limit, as typed frozen structs.
+
+What this is: the one description of a mission, from which validation, the JSON Schema and the reference page come.
+What it is not: it reads no file and opens nothing. Angles are degrees here, because people write missions; the rooms
+below take radians. Every key that a mission may hold stands here; an unknown key is a fault.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+SCHEMA: Final = "edge-mission/1"
+
+Name = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z0-9]([a-z0-9_-]{0,30}[a-z0-9])?$",
+        description="1 to 32 of a-z, 0-9, '-' and '_', not beginning or ending with a dash or underscore",
+    ),
+]
+Product = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z0-9][a-z0-9-]{0,31}/[a-z0-9][a-z0-9_-]{0,63}$",
+        description="an installed product as INTEGRATOR/PRODUCT, lower case",
+    ),
+]
+Latitude = Annotated[float, Meta(ge=-90, le=90, description="degrees north, -90 to 90")]
+Longitude = Annotated[float, Meta(ge=-180, le=180, description="degrees east, -180 to 180")]
+Altitude = Annotated[float, Meta(ge=-500, le=20_000, description="metres above the ellipsoid, -500 to 20000")]
+Positive = Annotated[float, Meta(gt=0, le=1e9, description="a number above 0")]
+Probability = Annotated[float, Meta(gt=0, lt=1, description="a probability between 0 and 1, both excluded")]
+SmallAngle = Annotated[float, Meta(gt=0, le=45, description="degrees, above 0 and at most 45")]
+
+
+class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of the mission file."""
+
+
+class Place(Table):
+    """A WGS84 position."""
+
+    latitude_deg: Latitude
+    longitude_deg: Longitude
+    altitude_m: Altitude = 0.0
+
+
+class Unit(Table):
+    """Who this appliance is and where it stands."""
+
+    id: Name
+    origin: Place
+    identity: Annotated[str, Meta(min_length=1, description="path of the device's private identity file")]
+    state: Annotated[str, Meta(min_length=1, description="path of the state directory")] = "state"
+    position: Annotated[
+        Literal["surveyed", "gnss"], Meta(description="'surveyed' (the origin is right) or 'gnss' (a gnss feed says)")
+    ] = "surveyed"
+
+
+class Bus(Table):
+    """Where sealed results go, and who may open them."""
+
+    url: Annotated[
+        str,
+        Meta(
+            pattern=r"^(embedded(:[0-9]{1,5})?|mqtts?://[^/?#@\s]+)$",
+            description="'embedded', 'embedded:PORT', mqtt://HOST[:PORT] or mqtts://HOST[:PORT]",
+        ),
+    ]
+    recipients: Annotated[
+        tuple[str, ...],
+        Meta(min_length=1, max_length=64, description="1 to 64 paths of recipients' public identity files"),
+    ]
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+    resend_window_s: Annotated[float, Meta(ge=0, le=86_400, description="seconds, 0 to 86400")] = 60.0
+
+
+class PictureSettings(Table):
+    """How often the picture and its entities are told."""
+
+    interval_s: Annotated[float, Meta(ge=0.05, le=3600, description="seconds, 0.05 to 3600")] = 1.0
+    entity_interval_s: Annotated[float, Meta(ge=0, le=3600, description="seconds, 0 to 3600")] = 0.2
+    status_interval_s: Annotated[float, Meta(ge=1, le=3600, description="seconds, 1 to 3600")] = 5.0
+
+
+class Model(Table):
+    """One installed model and how it runs."""
+
+    name: Name
+    bundle: Product
+    task: Annotated[Literal["detect"], Meta(description="'detect'")] = "detect"
+    providers: Annotated[
+        tuple[Literal["cpu", "cuda", "tensorrt"], ...],
+        Meta(min_length=1, max_length=3, description="one or more of 'cpu', 'cuda', 'tensorrt', best first"),
+    ] = ("cpu",)
+    threads: Annotated[int, Meta(ge=1, le=64, description="a whole number from 1 to 64")] = 1
+
+
+class Pose(Table):
+    """Where a camera stands and looks; pitch is positive downward."""
+
+    latitude_deg: Latitude
+    longitude_deg: Longitude
+    altitude_m: Altitude
+    heading_deg: Annotated[float, Meta(ge=0, lt=360, description="degrees clockwise from true north, 0 to 360")]
+    pitch_deg: Annotated[float, Meta(ge=-90, le=90, description="degrees, -90 to 90, positive downward")] = 0.0
+    roll_deg: Annotated[float, Meta(ge=-180, le=180, description="degrees, -180 to 180")] = 0.0
+    sigma_heading_deg: SmallAngle = 0.3
+    sigma_pitch_deg: SmallAngle = 0.3
+    sigma_position_m: Positive = 1.0
+
+
+class Lens(Table):
+    """A camera's intrinsics: a horizontal field of view, or focal lengths and centre in pixels."""
+
+    width_px: Annotated[int, Meta(ge=16, le=16_384, description="pixels, 16 to 16384")]
+    height_px: Annotated[int, Meta(ge=16, le=16_384, description="pixels, 16 to 16384")]
+    hfov_deg: Annotated[float, Meta(gt=0, lt=175, description="degrees, above 0 and below 175")] | None = None
+    fx_px: Positive | None = None
+    fy_px: Positive | None = None
+    cx_px: float | None = None
+    cy_px: float | None = None
+    distortion: Annotated[
+        tuple[float, ...], Meta(max_length=5, description="up to five numbers k1, k2, p1, p2, k3")
+    ] = ()
+    ground_altitude_m: Altitude = 0.0
+    terrain_sigma_m: Positive = 1.0
+    max_range_m: Positive = 5_000.0
+
+
+class Sensing(Table):
+    """What a sensor can be trusted with; anything left out has the default of its kind."""
+
+    range_m: Positive | None = None
+    bearing_deg: SmallAngle | None = None
+    position_m: Positive | None = None
+    detection_probability: Probability | None = None
+    false_plots_per_scan: Annotated[float, Meta(ge=0, le=1e5, description="0 to 100000")] | None = None
+    max_range_m: Positive | None = None
+    scan_s: Annotated[float, Meta(gt=0, le=60, description="seconds, above 0 and at most 60")] | None = None
+
+
+FeedKind = Literal["video", "ais", "radar", "plots", "gnss", "reports"]
+
+
+class FeedTable(Table):
+    """One sensor or text feed."""
+
+    name: Name
+    kind: Annotated[FeedKind, Meta(description="one of video, ais, radar, plots, gnss, reports")]
+    uri: Annotated[str, Meta(min_length=3, max_length=1024, description="SCHEME:ADDRESS")]
+    pace: Annotated[Literal["realtime", "fast"], Meta(description="'realtime' or 'fast'")] = "realtime"
+    start: Annotated[
+        dt.datetime | Literal["now"], Meta(description="a date-time with offset such as 2026-01-31T12:00:00Z, or 'now'")
+    ] = "now"
+    capacity: Annotated[int, Meta(ge=1, le=100_000, description="items, 1 to 100000")] | None = None
+    model: Name | None = None
+    pose: Pose | None = None
+    lens: Lens | None = None
+    site: Place | None = None
+    sensing: Sensing = Sensing()
+
+
+class Record(Table):
+    """Where observations and pictures are recorded, in plain; leave the table out to record nothing."""
+
+    path: Annotated[str, Meta(min_length=1, description="path of a directory")]
+    max_bytes: Annotated[int, Meta(ge=1_000_000, description="bytes, at least 1000000")] = 4_000_000_000
+
+
+class Mission(Table):
+    """A whole mission file."""
+
+    schema: Annotated[Literal["edge-mission/1"], Meta(description="'edge-mission/1'")]
+    unit: Unit
+    bus: Bus
+    feeds: Annotated[tuple[FeedTable, ...], Meta(min_length=1, max_length=64, description="1 to 64 [[feeds]] tables")]
+    models: Annotated[tuple[Model, ...], Meta(max_length=16, description="at most 16 [[models]] tables")] = ()
+    picture: PictureSettings = PictureSettings()
+    record: Record | None = None
+    places: Annotated[
+        dict[str, Place], Meta(max_length=1000, description="at most 1000 named places for reading reports")
+    ] = {}
+
+
+def mission_schema() -> dict[str, object]:
+    """The JSON Schema (2020-12) of a mission file."""
+    schema = msgspec.json.schema(Mission)
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "Mission file of the edge-analysis appliance"
+    return schema

@@ -1,0 +1,1 @@
+"""The one path: observations in, results out. Read it aloud in ``path.py``."""

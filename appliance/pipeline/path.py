@@ -1,0 +1,131 @@
+"""The one path, from observation to result.
+
+    DetectedFrame → track in the picture → lay on the ground ┐
+    Plot → gather into a scan                                ├→ fuse → tell
+    Report → read → claims                                   │
+    Fix → where we are                                       ┘
+
+What this is: synchronous, deterministic, without threads, files or a clock of its own; ``now_ns`` is an argument, so the
+same observations at the same moments give the same results, byte for byte. What it is not: it runs no model (frames
+arrive as detections) and seals nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from appliance.domain import DetectedFrame, Entity, Fix, Geodetic, Observation, Plot, Receipt, Report
+from appliance.errors import Drop
+from appliance.fusion import Fusion, FusionSettings
+from appliance.pipeline.results import Result
+from appliance.pipeline.scans import Scan, ScanGatherer
+from appliance.pipeline.telling import Teller, TellingSettings
+from appliance.reading import read
+from appliance.tracking import ImageTracker, TrackerSettings
+from appliance.tracking.camera import CameraModel, locate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathPlan:
+    """Everything the path needs to know; made from a mission by the daemon, recorded for replay."""
+
+    unit: str
+    origin: Geodetic
+    fusion: FusionSettings
+    telling: TellingSettings
+    receipt: Receipt
+    cameras: Mapping[str, CameraModel] = field(default_factory=dict)
+    tracker: TrackerSettings = field(default_factory=TrackerSettings)
+    scan_periods_ns: Mapping[str, int] = field(default_factory=dict)
+    places: Mapping[str, Geodetic] = field(default_factory=dict)
+
+
+class Path:
+    """The state that lives along the path: one tracker a camera, one fusion, what was told."""
+
+    def __init__(self, plan: PathPlan) -> None:
+        self._plan = plan
+        self._fusion = Fusion(plan.fusion)
+        self._trackers = {name: ImageTracker(plan.tracker) for name in plan.cameras}
+        self._scans = ScanGatherer(plan.scan_periods_ns)
+        self._teller = Teller(plan.unit, plan.telling)
+        self._receipt = plan.receipt
+        self._near = plan.origin
+        self.counts: Counter[str] = Counter()
+
+    def step(self, observation: Observation, now_ns: int) -> tuple[Result, ...]:
+        """Take one observation; return what is due to be told."""
+        for scan in self._scans.overdue(now_ns):
+            self._fuse(scan, now_ns)
+        match observation:
+            case DetectedFrame():
+                self._see(observation, now_ns)
+            case Plot():
+                for scan in self._scans.add(observation, now_ns):
+                    self._fuse(scan, now_ns)
+            case Report():
+                self._hear(observation, now_ns)
+            case Fix():
+                self._stand(observation)
+        self.counts[type(observation).__name__] += 1
+        return self._tell(now_ns)
+
+    def tick(self, now_ns: int) -> tuple[Result, ...]:
+        """Nothing came for a while: close overdue scans, tell what is due."""
+        for scan in self._scans.overdue(now_ns):
+            self._fuse(scan, now_ns)
+        return self._tell(now_ns)
+
+    def finish(self, now_ns: int) -> tuple[Result, ...]:
+        """The feeds have ended: close every scan and tell the last picture."""
+        for scan in self._scans.flush():
+            self._fuse(scan, now_ns)
+        return self._tell(now_ns, last=True)
+
+    def entities(self, now_ns: int) -> tuple[Entity, ...]:
+        """The entities as they stand."""
+        return self._fusion.entities(now_ns)
+
+    def _see(self, frame: DetectedFrame, now_ns: int) -> None:
+        camera = self._plan.cameras[frame.sensor_id]
+        tracks = self._trackers[frame.sensor_id].step(frame)
+        seen = [track for track in tracks if track.status == "confirmed" and track.updated_ns == frame.captured_ns]
+        plots = tuple(plot for track in seen if (plot := locate(track, camera)) is not None)
+        self.counts["detections"] += len(frame.detections)
+        self.counts["tracks_seen"] += len(seen)
+        self.counts["tracks_not_on_the_ground"] += len(seen) - len(plots)
+        self._fuse(Scan(sensor_id=frame.sensor_id, observed_ns=frame.captured_ns, plots=plots), now_ns)
+
+    def _fuse(self, scan: Scan, now_ns: int) -> None:
+        self.counts["plots"] += len(scan.plots)
+        self._fusion.observe_plots(scan.sensor_id, scan.observed_ns, scan.plots, now_ns)
+
+    def _hear(self, report: Report, now_ns: int) -> None:
+        try:
+            claims = read(report, near=self._near, gazetteer=self._plan.places)
+        except Drop as e:
+            self.counts[f"reports_refused:{e.reason}"] += 1
+            return
+        self.counts["claims"] += len(claims)
+        self._fusion.observe_claims(claims, now_ns)
+
+    def _stand(self, fix: Fix) -> None:
+        if fix.quality == "none":
+            return
+        self._near = fix.position
+        if self._receipt.position_integrity != "surveyed":
+            self._receipt = dataclasses.replace(self._receipt, position_integrity="gnss")
+
+    def _tell(self, now_ns: int, *, last: bool = False) -> tuple[Result, ...]:
+        if not last and not self._teller.due(now_ns):
+            return ()
+        return self._teller.tell(
+            self._fusion.entities(now_ns),
+            self._fusion.disputes(now_ns),
+            now_ns=now_ns,
+            receipt=self._receipt,
+            last=last,
+        )

@@ -1,0 +1,149 @@
+"""Writes and reads recordings: MCAP (mcap.dev, version 0x89MCAP0), JSON messages, zstd chunks.
+
+What this is: observations as the path took them, each with the moment of its arrival, then what was told, and the plan
+that the path was built from. What it is not: it holds no pixels and no keys, and it decides nothing. A recording is
+plain text inside: it stays on the appliance, and only a mission that asks for it makes one.
+
+A recording cut off by a power failure is read up to its last whole chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+import msgspec
+from mcap.exceptions import McapError
+from mcap.reader import NonSeekingReader
+from mcap.writer import Writer
+
+from appliance.domain import DetectedFrame, Fix, Observation, Plot, Report
+from appliance.errors import BadRecord, Stop
+
+_KINDS: Final[Mapping[str, type[DetectedFrame] | type[Plot] | type[Fix] | type[Report]]] = {
+    kind.__name__: kind for kind in (DetectedFrame, Plot, Fix, Report)
+}
+_TICK: Final = "tick"
+_RESULT: Final = "result"
+_PLAN: Final = "plan"
+_CHUNK_BYTES: Final = 64 * 1024
+_MAX_RECORD_BYTES: Final = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """One observation, or None for a tick, and when it arrived."""
+
+    observation: Observation | None
+    now_ns: int
+
+
+class Recorder:
+    """Appends to one recording. At ``max_bytes`` it stops and says so in ``full``; the run goes on."""
+
+    def __init__(self, path: Path, *, plan: bytes, max_bytes: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self.full = False
+        self.failure = ""
+        self._max_bytes = max_bytes
+        self._file = path.open("xb")
+        self._writer = Writer(self._file, chunk_size=_CHUNK_BYTES)
+        self._writer.start(profile="", library="edge-appliance")
+        self._writer.add_metadata(_PLAN, {"plan": plan.decode()})
+        self._file.flush()
+        schema = self._writer.register_schema(name="edge/json", encoding="jsonschema", data=b'{"type":"object"}')
+        self._channels = {
+            topic: self._writer.register_channel(topic=topic, message_encoding="json", schema_id=schema)
+            for topic in (*_KINDS, _TICK, _RESULT)
+        }
+
+    def arrival(self, observation: Observation | None, now_ns: int) -> None:
+        """Record one observation, or a tick."""
+        topic = _TICK if observation is None else type(observation).__name__
+        self._add(topic, b"{}" if observation is None else msgspec.json.encode(observation), now_ns)
+
+    def told(self, topic: str, payload: bytes, now_ns: int) -> None:
+        """Record one result as it was told, before it was sealed."""
+        self._add(_RESULT, msgspec.json.encode({"topic": topic, "payload": msgspec.Raw(payload)}), now_ns)
+
+    def close(self) -> None:
+        """Finish the file; a recording that is not closed can still be read."""
+        try:
+            self._writer.finish()
+            self._file.close()
+        except OSError as e:
+            self.failure = str(e)
+
+    def _add(self, topic: str, data: bytes, now_ns: int) -> None:
+        if self.full or self.failure:
+            return
+        try:
+            self._writer.add_message(self._channels[topic], log_time=now_ns, data=data, publish_time=now_ns)
+            self.full = self._file.tell() >= self._max_bytes
+        except OSError as e:  # a full or failing disk ends the recording, never the run
+            self.failure = str(e)
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """A recording on disk: the plan, then arrivals and results in the order in which they were written."""
+
+    path: Path
+    plan: bytes
+
+    def arrivals(self) -> Iterator[Arrival]:
+        """What the path took, in order."""
+        for topic, data, time_ns in _messages(self.path):
+            if topic == _TICK:
+                yield Arrival(observation=None, now_ns=time_ns)
+            elif topic in _KINDS:
+                yield Arrival(observation=_decoded(topic, data), now_ns=time_ns)
+
+    def told(self) -> Iterator[tuple[str, bytes]]:
+        """Topic and payload of every result, in order."""
+        for topic, data, _ in _messages(self.path):
+            if topic == _RESULT:
+                body = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+                yield msgspec.json.decode(body["topic"], type=str), bytes(body["payload"])
+
+
+def open_recording(path: Path) -> Recording:
+    """Open a recording for reading. Raises Stop where it is not one."""
+    try:
+        with path.open("rb") as file:
+            for metadata in NonSeekingReader(file, record_size_limit=_MAX_RECORD_BYTES).iter_metadata():
+                if metadata.name == _PLAN:
+                    return Recording(path=path, plan=metadata.metadata["plan"].encode())
+    except OSError as e:
+        raise Stop(f"{path}: expected a recording; {e.strerror}") from e
+    except (McapError, ValueError, KeyError) as e:
+        raise Stop(f"{path}: expected an MCAP recording of this product; {e}") from e
+    raise Stop(f"{path}: expected a recording that holds its plan; found an MCAP file without one")
+
+
+def _decoded(topic: str, data: bytes) -> Observation:
+    try:
+        observation: Observation = msgspec.json.decode(data, type=_KINDS[topic])
+    except msgspec.DecodeError as e:
+        raise BadRecord("recording", f"expected a recorded {topic}; {e}") from e
+    return observation
+
+
+def _messages(path: Path) -> Iterator[tuple[str, bytes, int]]:
+    with path.open("rb") as file:
+        reader: Any = NonSeekingReader(file, validate_crcs=True, record_size_limit=_MAX_RECORD_BYTES)
+        try:
+            for _, channel, message in reader.iter_messages(log_time_order=False):
+                yield channel.topic, message.data, message.log_time
+        except McapError:
+            return  # cut off: what stands before is whole, because chunks carry a CRC
