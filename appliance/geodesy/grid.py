@@ -51,8 +51,11 @@ _ODD_ZONES: Final = {
     (37, "X"): (33.0, 42.0),
 }
 _NO_ZONES: Final = {(32, "X"), (34, "X"), (36, "X")}
-_EDGE_DEG: Final = 2e-4
-"""A one-metre square at a zone's edge may have its centre just outside; a metre is 1e-4 degrees of longitude at 84°."""
+_SKEW: Final = 0.06
+"""Edges of zones run up to 3.5° askew to the grid, so a zone may take a sliver between two corners of a square."""
+_EDGE_M: Final = 2.0
+"""A one-metre square may stand half in its zone."""
+_DEGREE_M: Final = 111_000.0
 _UTM_OVERLAP_DEG: Final = 1.0
 """Surveys run on in the neighbour's zone for some kilometres; more is taken for a wrong zone number."""
 _BAND_OVERLAP_DEG: Final = 0.5
@@ -137,7 +140,9 @@ def _centre(zone: int, band: str, square: str, digits: str) -> tuple[float, floa
     south = band < "N"
     samples = ((east + side * i, north + side * j) for i, j in ((0.5, 0.5), (0, 0), (0, 1), (1, 0), (1, 1)))
     points = [_unproject(zone, south, *sample) for sample in samples]
-    return points[0] if any(point is not None and _inside(point, bounds) for point in points) else None
+    slack = (_EDGE_M + _SKEW * side) / _DEGREE_M
+    inside = (p is not None and _inside(p, bounds, slack / math.cos(math.radians(p[0])), slack) for p in points)
+    return points[0] if any(inside) else None
 
 
 def _square_corner(zone: int, band: str, square: str) -> tuple[float, float] | None:
@@ -166,8 +171,8 @@ def _bounds(zone: int, band: str) -> tuple[float, float, float, float] | None:
 def _inside(
     point: tuple[float, float],
     bounds: tuple[float, float, float, float],
-    lon_slack: float = _EDGE_DEG,
-    lat_slack: float = _EDGE_DEG,
+    lon_slack: float,
+    lat_slack: float,
 ) -> bool:
     west, east, south, north = bounds
     lat, lon = point
