@@ -16,11 +16,13 @@ SHARE = 0.95
 
 def lengths(folder: Path) -> list[tuple[int, str]]:
     """Lines of each function, decorators left out, with its place."""
-    found = []
+    found: list[tuple[int, str]] = []
     for path in sorted(folder.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                found.append(((node.end_lineno or node.lineno) - node.lineno + 1, f"{path}:{node.lineno} {node.name}"))
+        found.extend(
+            ((node.end_lineno or node.lineno) - node.lineno + 1, f"{path}:{node.lineno} {node.name}")
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        )
     return found
 
 

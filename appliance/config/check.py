@@ -63,9 +63,7 @@ def _unit(mission: Mission, resolve: Resolve) -> Iterator[Finding]:
         yield "unit.position", "'gnss' without a gnss feed", "a feed of kind gnss, or 'surveyed'"
 
 
-def _identity_fault(
-    path: Path, kind: type[PrivateIdentity] | type[PublicIdentity], role: str, what: str
-) -> str | None:
+def _identity_fault(path: Path, kind: type[PrivateIdentity] | type[PublicIdentity], role: str, what: str) -> str | None:
     try:
         with path.open("rb") as handle:
             identity = kind.from_json(handle.read(MAX_IDENTITY_BYTES))
@@ -138,7 +136,11 @@ def _paces(mission: Mission) -> Iterator[Finding]:
 
 def _uri(feed: FeedTable, at: str, resolve: Resolve) -> Iterator[Finding]:
     if isinstance(feed.start, dt.datetime) and feed.start.tzinfo is None:
-        yield f"{at}.start", f"{feed.start.isoformat()} without an offset", "a date-time with offset, such as …T12:00:00Z"
+        yield (
+            f"{at}.start",
+            f"{feed.start.isoformat()} without an offset",
+            "a date-time with offset, such as …T12:00:00Z",
+        )
     try:
         uri = parse_uri(feed.uri)
     except ApplianceError as e:
@@ -148,7 +150,7 @@ def _uri(feed: FeedTable, at: str, resolve: Resolve) -> Iterator[Finding]:
         schemes = ", ".join(f"{scheme}:" for scheme in sorted(SCHEMES[feed.kind]))
         yield f"{at}.uri", feed.uri, f"one of {schemes} for a {feed.kind} feed"
         return
-    place = resolve(feed.uri.partition(":")[2])
+    place = resolve(uri.path)
     if uri.scheme == "file" and not place.is_file():
         yield f"{at}.uri", f"{place}, which is not there", "a file"
     if uri.scheme == "dir" and not place.is_dir():

@@ -41,7 +41,7 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """A table of the mission file."""
 
 
-class Place(Table):
+class Place(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A WGS84 position."""
 
     latitude_deg: Latitude
@@ -49,7 +49,7 @@ class Place(Table):
     altitude_m: Altitude = 0.0
 
 
-class Unit(Table):
+class Unit(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Who this appliance is and where it stands."""
 
     id: Name
@@ -61,7 +61,7 @@ class Unit(Table):
     ] = "surveyed"
 
 
-class Bus(Table):
+class Bus(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where sealed results go, and who may open them."""
 
     url: Annotated[
@@ -81,7 +81,7 @@ class Bus(Table):
     resend_window_s: Annotated[float, Meta(ge=0, le=86_400, description="seconds, 0 to 86400")] = 60.0
 
 
-class PictureSettings(Table):
+class PictureSettings(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How often the picture and its entities are told."""
 
     interval_s: Annotated[float, Meta(ge=0.05, le=3600, description="seconds, 0.05 to 3600")] = 1.0
@@ -89,7 +89,7 @@ class PictureSettings(Table):
     status_interval_s: Annotated[float, Meta(ge=1, le=3600, description="seconds, 1 to 3600")] = 5.0
 
 
-class Model(Table):
+class Model(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One installed model and how it runs."""
 
     name: Name
@@ -102,7 +102,7 @@ class Model(Table):
     threads: Annotated[int, Meta(ge=1, le=64, description="a whole number from 1 to 64")] = 1
 
 
-class Pose(Table):
+class Pose(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where a camera stands and looks; pitch is positive downward."""
 
     latitude_deg: Latitude
@@ -116,7 +116,7 @@ class Pose(Table):
     sigma_position_m: Positive = 1.0
 
 
-class Lens(Table):
+class Lens(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A camera's intrinsics: a horizontal field of view, or focal lengths and centre in pixels."""
 
     width_px: Annotated[int, Meta(ge=16, le=16_384, description="pixels, 16 to 16384")]
@@ -134,7 +134,7 @@ class Lens(Table):
     max_range_m: Positive = 5_000.0
 
 
-class Sensing(Table):
+class Sensing(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a sensor can be trusted with; anything left out has the default of its kind."""
 
     range_m: Positive | None = None
@@ -149,7 +149,7 @@ class Sensing(Table):
 FeedKind = Literal["video", "ais", "radar", "plots", "gnss", "reports"]
 
 
-class FeedTable(Table):
+class FeedTable(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One sensor or text feed."""
 
     name: Name
@@ -167,14 +167,14 @@ class FeedTable(Table):
     sensing: Sensing = Sensing()
 
 
-class Record(Table):
+class Record(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where observations and pictures are recorded, in plain; leave the table out to record nothing."""
 
     path: Annotated[str, Meta(min_length=1, description="path of a directory")]
     max_bytes: Annotated[int, Meta(ge=1_000_000, description="bytes, at least 1000000")] = 4_000_000_000
 
 
-class Mission(Table):
+class Mission(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A whole mission file."""
 
     schema: Annotated[Literal["edge-mission/1"], Meta(description="'edge-mission/1'")]

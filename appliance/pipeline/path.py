@@ -5,9 +5,9 @@
     Report → read → claims                                   │
     Fix → where we are                                       ┘
 
-What this is: synchronous, deterministic, without threads, files or a clock of its own; ``now_ns`` is an argument, so the
-same observations at the same moments give the same results, byte for byte. What it is not: it runs no model (frames
-arrive as detections) and seals nothing.
+What this is: synchronous, deterministic, without threads, files or a clock of its own; ``now_ns`` is an argument, so
+the same observations at the same moments give the same results, byte for byte. What it is not: it runs no model
+(frames arrive as detections) and seals nothing.
 """
 
 from __future__ import annotations

@@ -52,13 +52,19 @@ class ScanGatherer:
     def overdue(self, now_ns: int) -> tuple[Scan, ...]:
         """Scans that have been open for longer than their period, oldest first."""
         late = [name for name, since in self._opened_ns.items() if now_ns - since >= self._periods_ns[name]]
-        return tuple(sorted((self._close(name) for name in late), key=lambda scan: (scan.observed_ns, scan.sensor_id)))
+        return self._close_all(late)
 
     def flush(self) -> tuple[Scan, ...]:
         """Every open scan, oldest first."""
         return tuple(
-            sorted((self._close(name) for name in list(self._open)), key=lambda scan: (scan.observed_ns, scan.sensor_id))
+            sorted(
+                (self._close(name) for name in list(self._open)), key=lambda scan: (scan.observed_ns, scan.sensor_id)
+            )
         )
+
+    def _close_all(self, names: list[str]) -> tuple[Scan, ...]:
+        scans = [self._close(name) for name in names]
+        return tuple(sorted(scans, key=lambda scan: (scan.observed_ns, scan.sensor_id)))
 
     def _close(self, sensor_id: str) -> Scan:
         plots = self._open.pop(sensor_id)

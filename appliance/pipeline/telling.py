@@ -41,7 +41,13 @@ class Teller:
         return self._entities_ns is None or now_ns - self._entities_ns >= self._settings.entity_interval_ns
 
     def tell(
-        self, entities: Sequence[Entity], disputes: Sequence[Dispute], *, now_ns: int, receipt: Receipt, last: bool = False
+        self,
+        entities: Sequence[Entity],
+        disputes: Sequence[Dispute],
+        *,
+        now_ns: int,
+        receipt: Receipt,
+        last: bool = False,
     ) -> tuple[Result, ...]:
         """The results that are due: alerts first, then changed entities, then the picture."""
         self._entities_ns = now_ns

@@ -9,6 +9,7 @@ A recording cut off by a power failure is read up to its last whole chunk.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ class Recorder:
         self.failure = ""
         self._max_bytes = max_bytes
         self._file = path.open("xb")
-        self._writer = Writer(self._file, chunk_size=_CHUNK_BYTES)
+        self._writer: Any = Writer(self._file, chunk_size=_CHUNK_BYTES)
         self._writer.start(profile="", library="edge-appliance")
         self._writer.add_metadata(_PLAN, {"plan": plan.decode()})
         self._file.flush()
@@ -126,7 +127,7 @@ def open_recording(path: Path) -> Recording:
                     return Recording(path=path, plan=metadata.metadata["plan"].encode())
     except OSError as e:
         raise Stop(f"{path}: expected a recording; {e.strerror}") from e
-    except (McapError, ValueError, KeyError) as e:
+    except (McapError, struct.error, ValueError, KeyError) as e:
         raise Stop(f"{path}: expected an MCAP recording of this product; {e}") from e
     raise Stop(f"{path}: expected a recording that holds its plan; found an MCAP file without one")
 
@@ -145,5 +146,5 @@ def _messages(path: Path) -> Iterator[tuple[str, bytes, int]]:
         try:
             for _, channel, message in reader.iter_messages(log_time_order=False):
                 yield channel.topic, message.data, message.log_time
-        except McapError:
+        except (McapError, struct.error):
             return  # cut off: what stands before is whole, because chunks carry a CRC

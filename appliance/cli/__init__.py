@@ -1,0 +1,79 @@
+"""The ``appliance`` command: nouns and verbs, ``--json``, and exit codes that scripts may rely on.
+
+    0 done · 1 unexpected · 2 bad usage or config · 3 refused (trust) · 4 unavailable · 130 interrupted
+
+What this is: the table of commands and the one place where errors become exit codes. What it is not: no command's
+work is done here, and a command's module is imported only when it is called.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from appliance.cli.output import say_failure
+from appliance.errors import ApplianceError
+
+INTERRUPTED = 130
+UNEXPECTED = 1
+BAD_USAGE = 2
+
+
+def _app() -> App:
+    app = App(
+        name="appliance",
+        help="Air-gapped edge analysis: watches, listens, reads, and tells named recipients what it found and why.",
+        version=_version,
+        exit_on_error=False,
+        print_error=False,
+        suppress_keyboard_interrupt=False,
+        result_action="return_value",
+    )
+    for name, target in COMMANDS.items():
+        app.command(target, name=name)
+    return app
+
+
+#: Every command and where its work stands.
+COMMANDS = {
+    "demo": "appliance.cli.demo:demo",
+    "run": "appliance.cli.run:run",
+    "check": "appliance.cli.check:check",
+    "listen": "appliance.cli.listen:listen",
+    "keys": "appliance.cli.keys:keys_app",
+    "bundle": "appliance.cli.bundle:bundle_app",
+    "replay": "appliance.cli.replay:replay",
+    "explain": "appliance.cli.replay:explain",
+    "audit": "appliance.cli.audit:audit_app",
+}
+
+
+def _version() -> str:
+    from importlib.metadata import version  # noqa: PLC0415 - only `--version` pays for reading package metadata
+
+    return version("edge-appliance")
+
+
+def call(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    try:
+        outcome = _app()(arguments)
+    except CycloptsError as e:
+        say_failure(str(e), reason="usage")
+        return BAD_USAGE
+    except ApplianceError as e:
+        say_failure(str(e), reason=getattr(e, "reason", type(e).__name__))
+        return e.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stdout = None  # the reader has gone; nothing more can be said to it
+        return 0
+    return outcome if isinstance(outcome, int) else 0
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(call())

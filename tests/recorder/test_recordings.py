@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from appliance.domain import DetectedFrame, Detection, Fix, Geodetic, Identity, Observation, Plot, Report
+from appliance.errors import Stop
+from appliance.recorder import Arrival, Recorder, open_recording
+
+HERE = Geodetic(latitude_deg=50.8, longitude_deg=-1.1)
+OBSERVATIONS: tuple[Observation, ...] = (
+    DetectedFrame(
+        sensor_id="camera",
+        sequence=3,
+        captured_ns=1_700_000_000_123_456_789,
+        width_px=640,
+        height_px=360,
+        detections=(Detection(box_px=(1.5, 2, 3, 4), category="person", label="person", confidence=0.5),),
+    ),
+    Plot(
+        sensor_id="ais",
+        observation_id="ais:1",
+        observed_ns=2,
+        kind="position",
+        values=(50.8, -1.1),
+        covariance=((1.0, 0.0), (0.0, 1.0)),
+        identities=(Identity(kind="mmsi", value="235070762"),),
+        categories={"vessel": 1.0},
+        velocity_mps=(1.0, 2.0),
+        cooperative=True,
+    ),
+    Fix(sensor_id="gnss", observed_ns=3, position=HERE, horizontal_sigma_m=2.0, satellites=9, quality="autonomous"),
+    Report(sensor_id="inbox", report_id="r1", author="Léa", received_ns=4, text="zwee Schëffer", grade="B2"),
+)
+
+
+def record(path: Path, *, max_bytes: int = 10_000_000, times: int = 1) -> Recorder:
+    recorder = Recorder(path, plan=b'{"unit":"quay-01"}', max_bytes=max_bytes)
+    for _ in range(times):
+        for index, observation in enumerate(OBSERVATIONS):
+            recorder.arrival(observation, 100 + index)
+        recorder.arrival(None, 200)
+        recorder.told("edge/v1/quay-01/picture", b'{"a":1}', 201)
+    return recorder
+
+
+def test_what_was_recorded_is_read_back_exactly(tmp_path: Path) -> None:
+    record(tmp_path / "r.mcap").close()
+    recording = open_recording(tmp_path / "r.mcap")
+    assert recording.plan == b'{"unit":"quay-01"}'
+    assert list(recording.arrivals()) == [
+        *(Arrival(observation=o, now_ns=100 + i) for i, o in enumerate(OBSERVATIONS)),
+        Arrival(observation=None, now_ns=200),
+    ]
+    assert list(recording.told()) == [("edge/v1/quay-01/picture", b'{"a":1}')]
+
+
+def test_a_recording_cut_off_is_read_up_to_its_last_whole_chunk(tmp_path: Path) -> None:
+    path = tmp_path / "r.mcap"
+    record(path, times=500).close()
+    whole = len(list(open_recording(path).arrivals()))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    cut = len(list(open_recording(path).arrivals()))
+    assert 0 < cut < whole
+
+
+def test_a_full_recording_stops_and_the_run_goes_on(tmp_path: Path) -> None:
+    recorder = record(tmp_path / "r.mcap", max_bytes=1_000, times=2_000)
+    assert recorder.full
+    recorder.close()
+    assert (tmp_path / "r.mcap").stat().st_size < 200_000
+
+
+def test_an_existing_recording_is_never_written_over(tmp_path: Path) -> None:
+    record(tmp_path / "r.mcap").close()
+    with pytest.raises(FileExistsError):
+        record(tmp_path / "r.mcap")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a recording", b"\x89MCAP0\r\n"], ids=["empty", "text", "magic alone"])
+def test_a_file_that_is_no_recording_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "r.mcap").write_bytes(content)
+    with pytest.raises(Stop, match="expected"):
+        open_recording(tmp_path / "r.mcap")
+
+
+def test_an_absent_recording_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Stop, match="No such file"):
+        open_recording(tmp_path / "r.mcap")
