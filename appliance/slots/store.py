@@ -1,0 +1,484 @@
+"""A/B slots per product: the door of this room.
+
+    state_dir/trust/                      what this device trusts and how far it has come (``trust``)
+    state_dir/slots/<integrator>/<product>/slots.json    the pointer (``record``)
+    state_dir/slots/<integrator>/<product>/a/, b/        the files of a release, as they were signed
+    state_dir/staging/                    work in progress; emptied whenever an installation begins
+    state_dir/audit/                      one line for each installation, refusal and change of slot
+
+An installation is: verify all → self-test → put the files in the inactive slot → accept the metadata → switch. The
+slot in service is never written to. Killed at any step, the device serves the old release or the new one, whole.
+What is served is checked against its signed digests whenever it is opened; expiry and revocation of *keys* stop
+installations, never a running device. Time comes in as ``now_ns``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.metadata
+import os
+import platform
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from appliance.bundles.manifest import Manifest, parse_manifest
+from appliance.bundles.policy import Device
+from appliance.bundles.release import MANIFEST_FILE, RELEASE_FILE, Release, is_product, parse_release
+from appliance.bundles.state import after_confirm, after_install
+from appliance.errors import ApplianceError, BundleRefused
+from appliance.slots.auditlog import AuditLog
+from appliance.slots.disk import Disk, Step, no_step
+from appliance.slots.media import open_media
+from appliance.slots.record import ProductRecord, SlotName, SlotRecord, load_record, save_record
+from appliance.slots.selftest import run_self_test
+from appliance.slots.trust import Staged, TrustStore, Unit
+from appliance.slots.verify import (
+    Check,
+    Progress,
+    Request,
+    Say,
+    Verified,
+    digest_file,
+    examine,
+    no_progress,
+    say_nothing,
+)
+
+#: Starts without a sign of health before the slot before is taken (DESIGN §5: boot loop).
+MAX_STARTS: Final = 3
+#: Room that is kept free beside the payload: metadata, records, audit lines.
+SPARE_BYTES: Final = 16 * 1024 * 1024
+
+SelfTest = Callable[[Path, str, str], str]
+"""Called with the folder, the network's and the manifest's file name; returns what ran it or raises BundleRefused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActiveModel:
+    """A model in service, its files just checked. ``digest`` is the network's SHA-384, ``release_digest`` release.json's."""
+
+    manifest: Manifest
+    model: Path
+    digest: str
+    product: str
+    version: str
+    slot: SlotName
+    counter: int
+    release_digest: str
+    confirmed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installed:
+    """What an installation did. ``already``: this very release was in service and intact, so nothing changed."""
+
+    product: str
+    version: str
+    counter: int
+    slot: SlotName
+    activated: bool
+    already: bool
+    release_digest: str
+    verified: Verified
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotView:
+    """One filled slot, for a list. ``state``: active, or inactive; ``revoked`` releases are never served."""
+
+    product: str
+    slot: SlotName
+    active: bool
+    confirmed: bool
+    revoked: bool
+    version: str
+    counter: int
+    release_digest: str
+    installed_ns: int
+
+
+class Slots:
+    """The slots of one device. Several processes may use one ``state_dir``; one of them installs at a time."""
+
+    def __init__(
+        self,
+        state_dir: Path,
+        *,
+        self_test: SelfTest = run_self_test,
+        hardware: frozenset[str] | None = None,
+        step: Step = no_step,
+    ) -> None:
+        self._disk = Disk(step)
+        self._top = state_dir
+        self._disk.make_folder(state_dir)
+        self._self_test = self_test
+        self._hardware = frozenset({platform.machine()}) if hardware is None else hardware
+        self.trust = TrustStore(state_dir / "trust", self._disk)
+
+    def provision(self, root: bytes, *, unit: str = "", groups: tuple[str, ...] = ()) -> None:
+        """Gives a new device its root of trust and its name.
+
+        Raises: BundleRefused: "anchor", "anchor-exists", "metadata", "scheme", "signature".
+        """
+        with self._locked():
+            self.trust.provision(root, Unit(unit=unit, groups=groups))
+
+    def verify(
+        self, media: Path, product: str, now_ns: int, *, say: Say = say_nothing, progress: Progress = no_progress
+    ) -> Verified:
+        """Reads and verifies every byte that an installation would use; changes nothing.
+
+        Raises: BundleRefused, Unavailable.
+        """
+        with self._locked(), self._staging() as work:
+            return self._examine(media, work, self._request(product, now_ns, say, progress, commit_roots=False), None)
+
+    def install(
+        self,
+        media: Path,
+        product: str,
+        now_ns: int,
+        *,
+        activate: bool = True,
+        say: Say = say_nothing,
+        progress: Progress = no_progress,
+    ) -> Installed:
+        """Verifies, tests and installs the release on a stick into the inactive slot, and puts it in service.
+
+        Raises: BundleRefused, Unavailable; afterwards the slot in service is as it was.
+        """
+        with (
+            self._refusals_logged("bundle.refused", product, now_ns, media=media.name),
+            self._locked(),
+            self._staging() as work,
+        ):
+            request = self._request(product, now_ns, say, progress, commit_roots=True)
+            files = work / "files"
+            verified = self._examine(media, work, request, files)
+            return self._take(verified, work, files, now_ns, activate=activate, say=say)
+
+    def activate(self, product: str, now_ns: int) -> ActiveModel:
+        """Puts the other slot in service.
+
+        Raises: BundleRefused: "slot-empty", "slot-damaged", "revoked", "counter".
+        """
+        return self._switch(product, now_ns, "bundle.activate")
+
+    def rollback(self, product: str, now_ns: int) -> ActiveModel:
+        """Goes back to the release that served before; the audit log says that a person did it.
+
+        Raises: BundleRefused: "slot-empty", "slot-damaged", "revoked".
+        """
+        return self._switch(product, now_ns, "bundle.rollback")
+
+    def starting(self, product: str, now_ns: int) -> ActiveModel:
+        """What a daemon calls as it starts: counts the start, and after three that were never confirmed healthy, or
+        where the files are damaged, goes back to the slot before.
+
+        Raises: BundleRefused where neither slot can serve.
+        """
+        with self._locked():
+            record = self._record(product)
+            if record.active is not None and not record.confirmed:
+                record = msgspec.structs.replace(record, starts=record.starts + 1)
+                save_record(self._disk, self._folder(product), record)
+        looping = not record.confirmed and record.starts > MAX_STARTS
+        if looping and record.slot(record.inactive) is not None:
+            return self._switch(product, now_ns, "bundle.fallback", why=f"{MAX_STARTS} starts without a sign of health")
+        try:
+            return self.active(product)
+        except BundleRefused as e:
+            if e.reason != "slot-damaged" or record.slot(record.inactive) is None:
+                raise
+            return self._switch(product, now_ns, "bundle.fallback", why=e.reason)
+
+    def confirm(self, product: str, now_ns: int) -> None:
+        """What a daemon calls once the release works: from here on nothing older is installed from a stick.
+
+        Raises: BundleRefused ("slot-empty").
+        """
+        with self._locked():
+            record = self._record(product)
+            slot = record.slot(record.active) if record.active else None
+            if slot is None:
+                raise BundleRefused("slot-empty", f"{product}: nothing is in service")
+            if record.confirmed:
+                return
+            self._audit().append("bundle.confirm", now_ns, product=product, counter=slot.counter)
+            self.trust.save_state(after_confirm(self.trust.state(), product, slot.counter))
+            save_record(self._disk, self._folder(product), msgspec.structs.replace(record, confirmed=True, starts=0))
+
+    def active(self, product: str) -> ActiveModel:
+        """The model in service, every file checked against its signed digest just now.
+
+        Raises: BundleRefused: "slot-empty", "slot-damaged", "revoked".
+        """
+        record = self._record(product)
+        if record.active is None:
+            raise BundleRefused("slot-empty", f"{product}: nothing is in service")
+        return self._open(record, record.active)
+
+    def list(self) -> tuple[SlotView, ...]:
+        """Every filled slot of every product, by product and slot; contents are not read."""
+        top = self._top / "slots"
+        views: list[SlotView] = []
+        revoked = self.trust.state().revoked
+        for path in sorted(top.glob("*/*/slots.json")):
+            record = self._record("/".join(path.relative_to(top).parts[:2]))
+            for name in ("a", "b"):
+                slot = record.slot("a" if name == "a" else "b")
+                if slot is not None:
+                    views.append(_view(record, "a" if name == "a" else "b", slot, revoked))
+        return tuple(views)
+
+    # --- installing, step by step
+
+    def _request(self, product: str, now_ns: int, say: Say, progress: Progress, *, commit_roots: bool) -> Request:
+        unit = self.trust.unit()
+        device = Device(
+            unit=unit.unit, groups=frozenset(unit.groups), hardware=self._hardware, app_version=_app_version()
+        )
+        return Request(
+            product=product, clock_ns=now_ns, device=device, commit_roots=commit_roots, say=say, progress=progress
+        )
+
+    def _examine(self, media: Path, work: Path, request: Request, files: Path | None) -> Verified:
+        self.trust.anchor()
+        with open_media(media) as opened:
+            staged = self.trust.stage(work / "trust")
+            return examine(opened, self.trust, staged, request, _Keep(self._disk, files))
+
+    def _take(self, verified: Verified, work: Path, files: Path, now_ns: int, *, activate: bool, say: Say) -> Installed:
+        release, digest = verified.release, verified.release_sha384
+        self._check_manifest(files)
+        record = self._record(release.product)
+        already = self._is_serving(record, digest)
+        slot = record.inactive
+        if already and record.active is not None:
+            slot = record.active
+        else:
+            runs_on = self._self_test(files, release.the_file("onnx").path, MANIFEST_FILE)
+            say(Check(name="self-test", says=f"loads and answers on {runs_on}"))
+            entry = SlotRecord(
+                release_sha384=digest,
+                version=release.version,
+                counter=release.release_counter,
+                installed_ns=now_ns,
+                runs_on=runs_on,
+            )
+            self._audit().append("bundle.install", now_ns, **_facts(verified, slot))
+            record = self._fill(record, slot, entry, files, work)
+        self._accept(verified, work)
+        if activate and not already:
+            self._audit().append("bundle.activate", now_ns, product=release.product, slot=slot, release=digest)
+            save_record(self._disk, self._folder(release.product), record.with_active(slot))
+        done = "already in service" if already else ("in service" if activate else "installed, not in service")
+        say(Check(name="slot", says=f"{release.release_id} is {done} in slot {slot}"))
+        return Installed(
+            product=release.product,
+            version=release.version,
+            counter=release.release_counter,
+            slot=slot,
+            activated=activate or already,
+            already=already,
+            release_digest=digest,
+            verified=verified,
+        )
+
+    def _check_manifest(self, files: Path) -> Manifest:
+        return parse_manifest((files / MANIFEST_FILE).read_bytes())
+
+    def _fill(self, record: ProductRecord, slot: SlotName, entry: SlotRecord, files: Path, work: Path) -> ProductRecord:
+        """Puts the staged files under the slot's name. The slot counts as empty until the last line."""
+        folder = self._folder(record.product)
+        self._disk.make_folder(folder)
+        if record.slot(slot) is not None:
+            record = record.with_slot(slot, None)
+            save_record(self._disk, folder, record)
+        if (folder / slot).exists():
+            self._disk.move_folder(folder / slot, work / "old")
+        self._disk.move_folder(files, folder / slot)
+        record = record.with_slot(slot, entry)
+        save_record(self._disk, folder, record)
+        return record
+
+    def _accept(self, verified: Verified, work: Path) -> None:
+        state = after_install(
+            self.trust.state(),
+            verified.release,
+            root_version=verified.root_version,
+            timestamp_version=verified.timestamp_version,
+        )
+        self.trust.commit(Staged(work / "trust"), state)
+
+    # --- serving
+
+    def _switch(self, product: str, now_ns: int, event: str, **facts: str) -> ActiveModel:
+        with self._refusals_logged(f"{event}.refused", product, now_ns), self._locked():
+            record = self._record(product)
+            target = record.inactive
+            slot = record.slot(target)
+            if slot is None:
+                raise BundleRefused("slot-empty", f"{product}: slot {target} is empty")
+            self._open(record, target)
+            self._audit().append(
+                event, now_ns, product=product, slot=target, release=slot.release_sha384, counter=slot.counter, **facts
+            )
+            record = record.with_active(target)
+            save_record(self._disk, self._folder(product), record)
+            return self._open(record, target)
+
+    def _open(self, record: ProductRecord, name: SlotName) -> ActiveModel:
+        """Checks every file of a slot against the digests that were signed. Expiry is not asked here."""
+        slot = record.slot(name)
+        if slot is None:
+            raise BundleRefused("slot-empty", f"{record.product}: slot {name} is empty")
+        folder = self._folder(record.product) / name
+        release = self._release_in(folder, slot)
+        if release.release_id in self.trust.state().revoked:
+            raise BundleRefused("revoked", f"{release.release_id} has been revoked")
+        for file in release.files:
+            if _digest_or_none(folder / file.path) != (file.length, file.sha384):
+                raise BundleRefused(
+                    "slot-damaged", f"{record.product}: {file.path} in slot {name} is not what was signed"
+                )
+        network = release.the_file("onnx")
+        return ActiveModel(
+            manifest=self._check_manifest(folder),
+            model=folder / network.path,
+            digest=network.sha384,
+            product=record.product,
+            version=release.version,
+            slot=name,
+            counter=release.release_counter,
+            release_digest=slot.release_sha384,
+            confirmed=record.confirmed and name == record.active,
+        )
+
+    def _release_in(self, folder: Path, slot: SlotRecord) -> Release:
+        if (found := _digest_or_none(folder / RELEASE_FILE)) is None or found[1] != slot.release_sha384:
+            raise BundleRefused("slot-damaged", f"{folder.name}: release.json is not what was installed")
+        return parse_release((folder / RELEASE_FILE).read_bytes())
+
+    def _is_serving(self, record: ProductRecord, release_sha384: str) -> bool:
+        slot = record.slot(record.active) if record.active else None
+        if record.active is None or slot is None or slot.release_sha384 != release_sha384:
+            return False
+        try:
+            self._open(record, record.active)
+        except BundleRefused:
+            return False  # damaged since: install it again, into the other slot
+        return True
+
+    # --- folders, lock, log
+
+    def _folder(self, product: str) -> Path:
+        return self._top / "slots" / product
+
+    def _record(self, product: str) -> ProductRecord:
+        if not is_product(product):
+            raise BundleRefused("no-such-product", f"expected integrator/product; found {product[:80]!r}")
+        return load_record(self._folder(product), product)
+
+    def _audit(self) -> AuditLog:
+        return AuditLog(self._top / "audit", f"edge-appliance/{self.trust.unit().unit or 'unnamed'}", self._disk)
+
+    @contextmanager
+    def _refusals_logged(self, event: str, product: str, now_ns: int, **facts: str) -> Iterator[None]:
+        """Every refusal leaves one line, whatever was refused; then it goes on its way."""
+        try:
+            yield
+        except BundleRefused as e:
+            self._audit().append(event, now_ns, product=product[:80], reason=e.reason, says=str(e)[:1000], **facts)
+            raise
+        except ApplianceError as e:
+            self._audit().append(event, now_ns, product=product[:80], reason="unavailable", says=str(e)[:1000], **facts)
+            raise
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        descriptor = os.open(self._top / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError as e:
+            raise BundleRefused("busy", "another installation is running on this device") from e
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def _staging(self) -> Iterator[Path]:
+        """An empty folder for work in progress; whatever a power cut left in it before is gone."""
+        folder = self._top / "staging"
+        self._disk.remove_folder(folder)
+        self._disk.make_folder(folder)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Keep:
+    """Stores verified files in a staging folder, or only reads them where there is none."""
+
+    def __init__(self, disk: Disk, folder: Path | None) -> None:
+        self._disk = disk
+        self._folder = folder
+
+    def store(self, path: str, chunks: Iterator[bytes]) -> None:
+        if self._folder is None:
+            for _ in chunks:
+                pass
+            return
+        self._disk.make_folder(self._folder)
+        self._disk.write_stream(self._folder / path, chunks)
+
+
+def _facts(verified: Verified, slot: SlotName) -> dict[str, str | int | tuple[str, ...]]:
+    """What an installation leaves in the audit log."""
+    release = verified.release
+    return {
+        "product": release.product,
+        "version": release.version,
+        "counter": release.release_counter,
+        "slot": slot,
+        "release": verified.release_sha384,
+        "files": tuple(f"{file.path} {file.sha384}" for file in release.files),
+        "signers": tuple(f"{entry.role} {key}" for entry in verified.signers for key in entry.keys),
+        "clock": verified.reference.clock,
+    }
+
+
+def _view(record: ProductRecord, name: SlotName, slot: SlotRecord, revoked: frozenset[str]) -> SlotView:
+    active = record.active == name
+    return SlotView(
+        product=record.product,
+        slot=name,
+        active=active,
+        confirmed=active and record.confirmed,
+        revoked=f"{record.product}#{slot.counter}" in revoked,
+        version=slot.version,
+        counter=slot.counter,
+        release_digest=slot.release_sha384,
+        installed_ns=slot.installed_ns,
+    )
+
+
+def _digest_or_none(path: Path) -> tuple[int, str] | None:
+    try:
+        return digest_file(path)
+    except OSError:
+        return None  # gone, a link, or unreadable: not what was installed
+
+
+def _app_version() -> str:
+    try:
+        return importlib.metadata.version("edge-appliance")
+    except importlib.metadata.PackageNotFoundError:
+        return "0"  # run from a source tree: a release that asks for a version is refused

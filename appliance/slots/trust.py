@@ -1,0 +1,186 @@
+"""The trust state on disk: the anchor, the TUF metadata that was accepted, the floors.
+
+    trust/1.root.json      the root of trust, provisioned once with the device, never replaced
+    trust/unit.json        who this unit is, provisioned with it
+    trust/state.json       floors (``bundles.state``)
+    trust/tuf/             what python-tuf keeps: root_history/, snapshot.json, targets.json, …, timestamp.json
+
+python-tuf works on a *copy*. Roots are committed as soon as they verify, because a revocation must stick even if the
+rest of the stick is bad. Everything else is committed only after every payload byte was verified, the timestamp last:
+a damaged newer stick must not lock out the good one before it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from tuf.api.exceptions import RepositoryError
+
+from appliance.bundles.metadata import MAX_ROOT_BYTES, MAX_TARGETS_BYTES, parse_strict, root_signers
+from appliance.bundles.state import MAX_STATE_BYTES, TrustState, encode_state, parse_state
+from appliance.bundles.tuf7 import Metadata, Root
+from appliance.errors import BundleRefused
+from appliance.slots.disk import Disk, read_small
+
+MAX_UNIT_BYTES: Final = 64 * 1024
+
+
+class Unit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who the device is: its unit id and the groups to which releases may be addressed."""
+
+    unit: str = ""
+    groups: tuple[str, ...] = ()
+
+
+class TrustStore:
+    """The folder ``trust`` of one device."""
+
+    def __init__(self, folder: Path, disk: Disk) -> None:
+        self.folder = folder
+        self._disk = disk
+
+    def provision(self, root: bytes, unit: Unit) -> Metadata[Root]:
+        """Installs the root of trust, once.
+
+        Raises: BundleRefused: "anchor" where it does not verify by itself, "anchor-exists" where another is in place.
+        """
+        metadata = _open_anchor(root)
+        present = read_small(self._anchor, MAX_ROOT_BYTES)
+        if present is not None and present != root:
+            raise BundleRefused("anchor-exists", "this device already has a root of trust; only a rotation changes it")
+        self._disk.make_folder(self.folder / "tuf" / "root_history")
+        if read_small(self.folder / "unit.json", MAX_UNIT_BYTES) is None:
+            self._disk.write_whole(self.folder / "unit.json", msgspec.json.encode(unit) + b"\n")
+        if present is None:
+            self._disk.write_whole(self._anchor, root)
+        return metadata
+
+    @property
+    def _anchor(self) -> Path:
+        return self.folder / "1.root.json"
+
+    def anchor(self) -> bytes:
+        """The provisioned root.
+
+        Raises: BundleRefused ("no-anchor").
+        """
+        root = read_small(self._anchor, MAX_ROOT_BYTES)
+        if root is None:
+            raise BundleRefused(
+                "no-anchor", "no root of trust: run `appliance bundle trust ROOT.json` on the new device"
+            )
+        return root
+
+    def unit(self) -> Unit:
+        """Who this unit is.
+
+        Raises: BundleRefused ("trust-state").
+        """
+        raw = read_small(self.folder / "unit.json", MAX_UNIT_BYTES)
+        try:
+            return msgspec.json.decode(raw, type=Unit) if raw is not None else Unit()
+        except msgspec.DecodeError as e:
+            raise BundleRefused("trust-state", f"unit.json: {e}") from e
+
+    def state(self) -> TrustState:
+        """The floors; those of a new device where nothing was installed yet."""
+        raw = read_small(self.folder / "state.json", MAX_STATE_BYTES)
+        return TrustState() if raw is None else parse_state(raw)
+
+    def save_state(self, state: TrustState) -> None:
+        """Puts the floors on the medium."""
+        self._disk.write_whole(self.folder / "state.json", encode_state(state))
+
+    def known_root(self, version: int) -> bytes | None:
+        """A root that this device has accepted."""
+        if version == 1:
+            return self.anchor()
+        return read_small(self.folder / "tuf" / "root_history" / f"{version}.root.json", MAX_ROOT_BYTES)
+
+    def stage(self, work: Path) -> Staged:
+        """A copy of the accepted metadata for python-tuf to work on."""
+        history = work / "root_history"
+        history.mkdir(parents=True)
+        for source, target in ((self.folder / "tuf", work), (self.folder / "tuf" / "root_history", history)):
+            if source.is_dir():
+                for path in sorted(source.glob("*.json")):
+                    (target / path.name).write_bytes(read_small(path, MAX_TARGETS_BYTES) or b"")
+        return Staged(work)
+
+    def commit_roots(self, staged: Staged) -> int:
+        """Keeps every newer root that verified, whatever comes of the rest; returns the newest version.
+
+        Raises: BundleRefused: "signature", "stray-signature".
+        """
+        version, previous = 1, staged.root(1)
+        history = self.folder / "tuf" / "root_history"
+        while (staged.folder / "root_history" / f"{version + 1}.root.json").is_file():
+            version += 1
+            root = staged.root(version)
+            root_signers(previous.signed, root)
+            if self.known_root(version) is None:
+                self._disk.make_folder(history)
+                self._disk.write_whole(history / f"{version}.root.json", staged.raw_root(version))
+            previous = root
+        return version
+
+    def commit(self, staged: Staged, state: TrustState) -> None:
+        """Accepts the metadata that was staged: floors first, then roles, the timestamp last."""
+        target = self.folder / "tuf"
+        self._disk.make_folder(target)
+        self.save_state(state)
+        names = sorted(path.name for path in staged.folder.glob("*.json") if not path.is_symlink())
+        for name in sorted(names, key=lambda name: (name == "timestamp.json", name == "snapshot.json", name)):
+            data = (staged.folder / name).read_bytes()
+            if read_small(target / name, MAX_TARGETS_BYTES) != data:
+                self._disk.write_whole(target / name, data)
+
+
+class Staged:
+    """The copy on which python-tuf works, and what it left there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def raw_root(self, version: int) -> bytes:
+        return (self.folder / "root_history" / f"{version}.root.json").read_bytes()
+
+    def root(self, version: int) -> Metadata[Root]:
+        """A root of the chain that python-tuf accepted."""
+        return parse_strict(f"{version}.root.json", self.raw_root(version))
+
+    def newest_root(self) -> Metadata[Root]:
+        """The root at the end of the chain."""
+        version = 1
+        while (self.folder / "root_history" / f"{version + 1}.root.json").is_file():
+            version += 1
+        return self.root(version)
+
+    def role(self, name: str) -> Metadata[Any]:
+        """A role's metadata as python-tuf accepted it.
+
+        Raises: BundleRefused ("metadata").
+        """
+        raw = read_small(self.folder / f"{name}.json", MAX_TARGETS_BYTES)
+        if raw is None:
+            raise BundleRefused("missing", f"{name}: no metadata of this role was accepted")
+        return parse_strict(f"{name}.json", raw)
+
+
+def _open_anchor(raw: bytes) -> Metadata[Root]:
+    """A root of trust that a person hands over: version 1, ours in every rule, signed by itself.
+
+    Raises: BundleRefused: "anchor", "metadata", "scheme", "signature", "stray-signature".
+    """
+    metadata = parse_strict("root", raw)
+    if not isinstance(metadata.signed, Root):
+        raise BundleRefused("anchor", "expected root metadata")
+    if metadata.signed.version != 1:
+        raise BundleRefused("anchor", f"expected version 1 of the root; found {metadata.signed.version}")
+    try:
+        root_signers(None, metadata)
+    except RepositoryError as e:
+        raise BundleRefused("anchor", f"the root does not verify: {e}") from e
+    return metadata
