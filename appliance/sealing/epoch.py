@@ -7,7 +7,7 @@ alone: stored is the grant, from which the identity gets them again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final, Literal, cast
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -20,8 +20,9 @@ from appliance.sealing.merkle import Frontier, leaf_hash
 from appliance.sealing.seen import Run, Seen
 from appliance.sealing.wire import FrameParts, decode, encode, frame_aad, frame_message, frame_nonce
 
-MAX_AHEAD: Final = 4096
-"""Leaf hashes kept for frames that came before the one that is next in the tree; 200 kB."""
+RootCheck = Literal["matches", "incomplete", "unchecked", "differs"]
+MAX_AHEAD: Final = 1024
+"""Leaf hashes kept for frames that came before the one that is next in the tree; 50 kB."""
 
 
 class OpenEpoch:
@@ -62,9 +63,17 @@ class OpenEpoch:
         return self._seen.forgotten
 
     @property
-    def root_checked(self) -> bool:
-        """Whether every frame of the closed epoch came and together they gave its root."""
-        return self.close is not None and self._tree is not None and self._tree.size == self.close.count
+    def root_check(self) -> RootCheck:
+        """The frames that came against the root that the close signs."""
+        close, tree = self.close, self._tree
+        highest = self._seen.runs[-1][1] if self._seen.runs else -1
+        if close is not None and highest >= close.count:
+            return "differs"
+        if tree is None:
+            return "unchecked"
+        if close is None or tree.size < close.count:
+            return "incomplete"
+        return "matches" if tree.root() == close.root else "differs"
 
     def adopt(self, other: OpenEpoch) -> bool:
         """Take the keys of another grant with the same header; whether there was anything new."""
@@ -114,14 +123,13 @@ class OpenEpoch:
         elif len(self._ahead) < MAX_AHEAD:
             self._ahead[counter] = leaf_hash(data)
         else:
-            self._drop_tree()
-        self._check_root()
+            self._tree, self._ahead = None, {}
 
     def take_close(self, close: Close, data: bytes) -> bool:
         """Take a close whose signature was verified; False where it had come before.
 
-        Raises EnvelopeRefused: ``conflict`` (another close, or of another grant), ``count`` (fewer than came) or
-        ``root`` (not the frames that came).
+        Raises EnvelopeRefused (``conflict``): another close than before, or one of another grant. A close that does not
+        fit the frames is taken: it is signed by the device itself, and ``root_check`` tells.
         """
         if close.header_digest != self.header_digest:
             raise EnvelopeRefused("conflict", f"a close of another grant than epoch {self.epoch} of {self.unit} has")
@@ -129,16 +137,7 @@ class OpenEpoch:
             if self.close != close:
                 raise EnvelopeRefused("conflict", f"epoch {self.epoch} of {self.unit} was closed otherwise before")
             return False
-        runs = self._seen.runs
-        if runs and runs[-1][1] >= close.count:
-            raise EnvelopeRefused("count", f"the close admits {close.count} frames; number {runs[-1][1]} has come")
-        self.close = close
-        try:
-            self._check_root()
-        except EnvelopeRefused:
-            self.close = None
-            raise
-        self.close_data = data
+        self.close, self.close_data = close, data
         return True
 
     def missing(self) -> tuple[Run, ...]:
@@ -155,23 +154,12 @@ class OpenEpoch:
     def restore_seen(self, raw: bytes) -> None:
         """Take back what ``seen_bytes`` gave. Raises EnvelopeRefused (``state``) where it is damaged."""
         try:
-            runs, floor, forgotten, tree, ahead = decode(raw)  # type: ignore[misc]
+            runs, floor, forgotten, tree, ahead = cast(Any, decode(raw))
             seen = Seen([(int(first), int(last)) for first, last in runs], floor=int(floor), forgotten=int(forgotten))
             frontier = Frontier.from_bytes(tree) if tree else None
             self._seen, self._tree, self._ahead = seen, frontier, {int(at): bytes(leaf) for at, leaf in ahead.items()}
         except (ValueError, TypeError, AttributeError) as e:
             raise EnvelopeRefused("state", f"stored state of epoch {self.epoch} of {self.unit} is damaged: {e}") from e
-
-    def _check_root(self) -> None:
-        close, tree = self.close, self._tree
-        if close is not None and tree is not None and tree.size == close.count and tree.root() != close.root:
-            self._drop_tree()
-            raise EnvelopeRefused(
-                "root", f"the frames of epoch {self.epoch} of {self.unit} do not give its signed root"
-            )
-
-    def _drop_tree(self) -> None:
-        self._tree, self._ahead = None, {}
 
 
 def _open_box(grant: Grant, digest: bytes, identity: PrivateIdentity) -> dict[int, bytes]:
