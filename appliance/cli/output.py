@@ -6,6 +6,7 @@ With ``--json`` standard output holds JSON and nothing else. Progress is a bar o
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -15,7 +16,12 @@ from rich.console import Console
 ERRORS: Final = Console(stderr=True, highlight=False, soft_wrap=True)
 OUTPUT: Final = Console(highlight=False, soft_wrap=True)
 
-_encoder: Final = msgspec.json.Encoder(order="deterministic", enc_hook=str)
+
+def _plain(value: object) -> object:
+    return dict(value) if isinstance(value, Mapping) else str(value)
+
+
+_encoder: Final = msgspec.json.Encoder(order="deterministic", enc_hook=_plain)
 
 
 def print_json(body: Any) -> None:

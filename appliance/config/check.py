@@ -6,7 +6,6 @@ no socket; an absent sensor is the feed's business, because sensors come and go.
 
 from __future__ import annotations
 
-import datetime as dt
 import ipaddress
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -54,31 +53,40 @@ def _last(names: Sequence[str], name: str) -> int:
 
 
 def _unit(mission: Mission, resolve: Resolve) -> Iterator[Finding]:
-    identity = _identity_fault(resolve(mission.unit.identity), PrivateIdentity, "device", "a device's private identity")
-    if identity:
-        yield "unit.identity", identity, "a device's private identity file, made by `appliance keys new device`"
+    path, unit = resolve(mission.unit.identity), mission.unit.id
+    fault = _identity_fault(path, _private, "device", unit)
+    if fault:
+        yield "unit.identity", fault, f"the private identity of a device named '{unit}' (`appliance keys new device`)"
     if resolve(mission.unit.state).is_file():
         yield "unit.state", "a file", "a directory, which may be new"
     if mission.unit.position == "gnss" and all(feed.kind != "gnss" for feed in mission.feeds):
         yield "unit.position", "'gnss' without a gnss feed", "a feed of kind gnss, or 'surveyed'"
 
 
-def _identity_fault(path: Path, kind: type[PrivateIdentity] | type[PublicIdentity], role: str, what: str) -> str | None:
+def _private(content: bytes) -> PublicIdentity:
+    return PrivateIdentity.from_json(content).public
+
+
+def _identity_fault(
+    path: Path, read: Callable[[bytes], PublicIdentity], kind: str, name: str | None = None
+) -> str | None:
     try:
         with path.open("rb") as handle:
-            identity = kind.from_json(handle.read(MAX_IDENTITY_BYTES))
+            identity = read(handle.read(MAX_IDENTITY_BYTES))
     except OSError as e:
         return f"{path} ({e.strerror})"
     except ApplianceError as e:
-        return f"{path}, which is not {what}: {e}"
-    return None if identity.kind == role else f"{path}, which belongs to a {identity.kind}"
+        return f"{path}: {e}"
+    if identity.kind != kind:
+        return f"{path}, which belongs to a {identity.kind}"
+    return f"{path}, which belongs to '{identity.name}'" if name not in {None, identity.name} else None
 
 
 def _bus(bus: Bus, resolve: Resolve) -> Iterator[Finding]:
     for index, name in enumerate(bus.recipients):
-        fault = _identity_fault(resolve(name), PublicIdentity, "recipient", "a public identity")
+        fault = _identity_fault(resolve(name), PublicIdentity.from_json, "recipient")
         if fault:
-            yield f"bus.recipients[{index}]", fault, "a recipient's public identity file"
+            yield f"bus.recipients[{index}]", fault, "the public identity file of a recipient"
         if name in bus.recipients[:index]:
             yield f"bus.recipients[{index}]", f"'{name}' again", "each recipient once"
     yield from _bus_address(bus)
@@ -130,12 +138,12 @@ def _paces(mission: Mission) -> Iterator[Finding]:
             yield f"{at}.uri", feed.uri, f"a file: uri, because '{fast[0]}' replays as fast as possible"
         elif feed.pace != "fast":
             yield f"{at}.pace", "'realtime'", f"'fast', as '{fast[0]}' has: one replay has one pace"
-        elif feed.kind == "video" and feed.start == "now":
-            yield f"{at}.start", "'now'", "a date-time: a fast replay must come out the same each time"
+        elif feed.kind == "video" and feed.start is None:
+            yield f"{at}.start", "nothing", "a date-time: a fast replay must come out the same each time"
 
 
 def _uri(feed: FeedTable, at: str, resolve: Resolve) -> Iterator[Finding]:
-    if isinstance(feed.start, dt.datetime) and feed.start.tzinfo is None:
+    if feed.start is not None and feed.start.tzinfo is None:
         yield (
             f"{at}.start",
             f"{feed.start.isoformat()} without an offset",

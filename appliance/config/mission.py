@@ -157,8 +157,9 @@ class FeedTable(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     uri: Annotated[str, Meta(min_length=3, max_length=1024, description="SCHEME:ADDRESS")]
     pace: Annotated[Literal["realtime", "fast"], Meta(description="'realtime' or 'fast'")] = "realtime"
     start: Annotated[
-        dt.datetime | Literal["now"], Meta(description="a date-time with offset such as 2026-01-31T12:00:00Z, or 'now'")
-    ] = "now"
+        dt.datetime | None,
+        Meta(description="a date-time with offset such as 2026-01-31T12:00:00Z; left out, a replay starts now"),
+    ] = None
     capacity: Annotated[int, Meta(ge=1, le=100_000, description="items, 1 to 100000")] | None = None
     model: Name | None = None
     pose: Pose | None = None

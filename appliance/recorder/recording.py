@@ -28,6 +28,7 @@ _KINDS: Final[Mapping[str, type[DetectedFrame] | type[Plot] | type[Fix] | type[R
     kind.__name__: kind for kind in (DetectedFrame, Plot, Fix, Report)
 }
 _TICK: Final = "tick"
+_END: Final = "end"
 _RESULT: Final = "result"
 _PLAN: Final = "plan"
 _CHUNK_BYTES: Final = 64 * 1024
@@ -36,10 +37,11 @@ _MAX_RECORD_BYTES: Final = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """One observation, or None for a tick, and when it arrived."""
+    """One observation, or None for a tick, and when it arrived; ``last`` where the feeds ended."""
 
     observation: Observation | None
     now_ns: int
+    last: bool = False
 
 
 class Recorder:
@@ -59,13 +61,17 @@ class Recorder:
         schema = self._writer.register_schema(name="edge/json", encoding="jsonschema", data=b'{"type":"object"}')
         self._channels = {
             topic: self._writer.register_channel(topic=topic, message_encoding="json", schema_id=schema)
-            for topic in (*_KINDS, _TICK, _RESULT)
+            for topic in (*_KINDS, _TICK, _END, _RESULT)
         }
 
     def arrival(self, observation: Observation | None, now_ns: int) -> None:
         """Record one observation, or a tick."""
         topic = _TICK if observation is None else type(observation).__name__
         self._add(topic, b"{}" if observation is None else msgspec.json.encode(observation), now_ns)
+
+    def end(self, now_ns: int) -> None:
+        """Record that the feeds ended."""
+        self._add(_END, b"{}", now_ns)
 
     def told(self, topic: str, payload: bytes, now_ns: int) -> None:
         """Record one result as it was told, before it was sealed."""
@@ -105,8 +111,8 @@ class Recording:
     def arrivals(self) -> Iterator[Arrival]:
         """What the path took, in order."""
         for topic, data, time_ns in _messages(self.path):
-            if topic == _TICK:
-                yield Arrival(observation=None, now_ns=time_ns)
+            if topic in {_TICK, _END}:
+                yield Arrival(observation=None, now_ns=time_ns, last=topic == _END)
             elif topic in _KINDS:
                 yield Arrival(observation=_decoded(topic, data), now_ns=time_ns)
 

@@ -14,10 +14,10 @@ from appliance.sealing.identity import generate
 def identities() -> dict[str, bytes]:
     device, ops = generate("device", "quay-01"), generate("recipient", "ops")
     return {
-        "device.json": device.to_json(),
-        "device.public.json": device.public.to_json(),
-        "ops.json": ops.to_json(),
-        "ops.public.json": ops.public.to_json(),
+        "device.json": device.to_json().encode(),
+        "device.public.json": device.public.to_json().encode(),
+        "ops.json": ops.to_json().encode(),
+        "ops.public.json": ops.public.to_json().encode(),
     }
 
 

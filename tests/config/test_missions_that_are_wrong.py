@@ -91,7 +91,7 @@ WRONG: dict[str, tuple[str, str, str, str]] = {
                              "date-time"),
     "start without an offset": ('uri = "file:clip.mp4"', 'uri = "file:clip.mp4"\nstart = 2026-01-31T12:00:00',
                                 "feeds[0].start", "offset"),
-    "start not a time": ('uri = "file:clip.mp4"', 'uri = "file:clip.mp4"\nstart = "soon"', "feeds[0].start", "now"),
+    "start not a time": ('uri = "file:clip.mp4"', 'uri = "file:clip.mp4"\nstart = "soon"', "feeds[0].start", "date-time"),
     "capacity zero": ('uri = "dir:inbox"', 'uri = "dir:inbox"\ncapacity = 0', "feeds[2].capacity", "1 to"),
     "video without a model": ('model = "people"\n', "", "feeds[0].model", "[[models]]"),
     "video with an unknown model": ('model = "people"', 'model = "cars"', "feeds[0].model", "[[models]]"),

@@ -41,6 +41,7 @@ def record(path: Path, *, max_bytes: int = 10_000_000, times: int = 1) -> Record
         for index, observation in enumerate(OBSERVATIONS):
             recorder.arrival(observation, 100 + index)
         recorder.arrival(None, 200)
+        recorder.end(201)
         recorder.told("edge/v1/quay-01/picture", b'{"a":1}', 201)
     return recorder
 
@@ -52,6 +53,7 @@ def test_what_was_recorded_is_read_back_exactly(tmp_path: Path) -> None:
     assert list(recording.arrivals()) == [
         *(Arrival(observation=o, now_ns=100 + i) for i, o in enumerate(OBSERVATIONS)),
         Arrival(observation=None, now_ns=200),
+        Arrival(observation=None, now_ns=201, last=True),
     ]
     assert list(recording.told()) == [("edge/v1/quay-01/picture", b'{"a":1}')]
 

@@ -1,0 +1,243 @@
+"""The daemon: builds what the mission asks for, runs the path, ends in order.
+
+    feeds ─ lanes ─ intake ─ path ─ publisher ─ outbox ─ link ─ broker
+
+Read ``run`` aloud. One thread a feed, one a camera, one a lane, one for the link; the path itself is this thread. A feed
+or a broker that goes away is told in the status and retried; the rest goes on. Ending is in order: feeds, path, close,
+and then the link has a while to be acknowledged; what is not acknowledged stays in the outbox for the next start.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from appliance.bus import EmbeddedBroker, Link, Outbox
+from appliance.config import LoadedMission
+from appliance.daemon.engines import Engine, load_engines
+from appliance.daemon.health import status_body
+from appliance.daemon.plan import bus_settings, feed_specs, path_plan
+from appliance.daemon.publisher import Publisher
+from appliance.daemon.streams import CameraStream, PlainStream
+from appliance.domain import Observation
+from appliance.feeds import Feed, open_feed
+from appliance.host.clock import now_ns
+from appliance.host.notify import notify
+from appliance.pipeline.intake import live_order, replay_order
+from appliance.pipeline.path import Path
+from appliance.pipeline.results import Result, status_result
+from appliance.recorder import Recorder
+from appliance.sealing import PrivateIdentity, PublicIdentity, Sender
+from appliance.slots import Slots
+
+log: Final = logging.getLogger("appliance")
+
+_IDLE_S: Final = 0.05
+#: After this many answered frames a new release counts as healthy and is confirmed.
+HEALTHY_FRAMES: Final = 30
+#: How long the end waits for the broker's acknowledgements before it leaves them to the next start.
+DRAIN_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What a run did."""
+
+    unit: str
+    epoch: int
+    sealed: int
+    acknowledged: int
+    left_in_outbox: int
+    counts: Mapping[str, int]
+    status: Mapping[str, Any]
+
+
+class Daemon:
+    """One run of one mission."""
+
+    def __init__(self, loaded: LoadedMission, *, until_end: bool = False) -> None:
+        self._loaded = loaded
+        self._mission = loaded.mission
+        self._until_end = until_end
+        self._replays = any(feed.pace == "fast" for feed in self._mission.feeds)
+        self._stopping = threading.Event()
+        self._status_ns = 0
+        self._arrived_ns = 0
+        self._unconfirmed: list[Engine] = []
+
+    def stop(self) -> None:
+        """Ask the run to end in order; safe from a signal handler or another thread."""
+        self._stopping.set()
+
+    def run(self) -> Summary:
+        """Run until stopped, or until the feeds have ended. Raises ApplianceError where it cannot start."""
+        with ExitStack() as house:
+            self._build(house)
+            log.info("unit %s is up: epoch %d, bus %s", self._mission.unit.id, self._epoch, self._link.url)
+            notify("READY=1")
+            try:
+                self._work()
+            finally:
+                notify("STOPPING=1")
+            self._finish()
+            return self._summary()
+
+    # -- build ---------------------------------------------------------------------------------------------------
+
+    def _build(self, house: ExitStack) -> None:
+        state = self._loaded.resolve(self._mission.unit.state)
+        self._slots = Slots(state)
+        self._engines = {e.name: e for e in load_engines(self._loaded, self._slots, now_ns())}
+        self._unconfirmed = [engine for engine in self._engines.values() if not engine.active.confirmed]
+        for engine in self._engines.values():
+            house.callback(engine.lane.close)
+            log.info(
+                "model %s: %s %s on %s", engine.name, engine.active.product, engine.active.version, engine.provider
+            )
+        plan = path_plan(self._loaded, tuple(self._engines.values()), replayed=self._replays)
+        self._path = Path(plan)
+        self._build_bus(house, state / "outbox.sqlite")
+        self._recorder = self._build_recorder(house, msgspec.json.encode(plan, enc_hook=dict))
+        self._build_feeds(house)
+
+    def _build_bus(self, house: ExitStack, outbox_path: Any) -> None:
+        settings = bus_settings(self._loaded)
+        self._outbox = Outbox(outbox_path, resend_window_s=self._mission.bus.resend_window_s)
+        house.callback(self._outbox.close)
+        self._epoch = self._outbox.next_epoch()
+        url = settings.url
+        if settings.embedded_port is not None:
+            broker = EmbeddedBroker(port=settings.embedded_port)
+            broker.start()
+            house.callback(broker.stop)
+            url = broker.url
+        self._link = Link(self._outbox, url, unit=self._mission.unit.id, tls=settings.tls)
+        self._link.start()
+        house.callback(self._link.stop)
+        sender = Sender(
+            self._mission.unit.id,
+            self._epoch,
+            self._identity(),
+            self._recipients(),
+            issued_ns=now_ns(),
+        )
+        self._publisher = Publisher(sender, self._outbox)
+        self._publisher.open()
+
+    def _identity(self) -> PrivateIdentity:
+        return PrivateIdentity.from_json(self._loaded.resolve(self._mission.unit.identity).read_bytes())
+
+    def _recipients(self) -> tuple[PublicIdentity, ...]:
+        paths = (self._loaded.resolve(name) for name in self._mission.bus.recipients)
+        return tuple(PublicIdentity.from_json(path.read_bytes()) for path in paths)
+
+    def _build_recorder(self, house: ExitStack, plan: bytes) -> Recorder | None:
+        if self._mission.record is None:
+            return None
+        path = self._loaded.resolve(self._mission.record.path) / f"{self._mission.unit.id}-{self._epoch:06d}.mcap"
+        recorder = Recorder(path, plan=plan, max_bytes=self._mission.record.max_bytes)
+        house.callback(recorder.close)
+        return recorder
+
+    def _build_feeds(self, house: ExitStack) -> None:
+        self._feeds: list[Feed] = []
+        self._streams: list[CameraStream | PlainStream] = []
+        for spec, table in zip(feed_specs(self._loaded), self._mission.feeds, strict=True):
+            feed = open_feed(spec)
+            lane = self._engines[table.model].lane if table.model is not None else None
+            self._streams.append(PlainStream(feed) if lane is None else CameraStream(feed, lane))
+            self._feeds.append(feed)
+        for feed, stream in zip(self._feeds, self._streams, strict=True):
+            feed.start()
+            house.callback(feed.stop)
+            stream.start()
+            house.callback(stream.stop)
+
+    # -- work ----------------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        for observation, arrived_ns in self._arrivals():
+            self._arrived_ns = arrived_ns
+            if self._recorder is not None:
+                self._recorder.arrival(observation, arrived_ns)
+            results = self._path.tick(arrived_ns) if observation is None else self._path.step(observation, arrived_ns)
+            self._tell(results, arrived_ns)
+            self._tell_status()
+            if self._until_end and not self._replays and self._all_read():
+                return
+
+    def _arrivals(self) -> Iterator[tuple[Observation | None, int]]:
+        if self._replays:
+            yield from replay_order(self._streams, self._stopping.is_set)
+            return
+        yield from live_order(self._streams, self._stopping.is_set, now_ns, idle_s=_IDLE_S)
+
+    def _all_read(self) -> bool:
+        """Whether every feed that can end has ended; a live feed never does."""
+        ending = [stream for feed, stream in zip(self._feeds, self._streams, strict=True) if not feed.live]
+        return bool(ending) and all(stream.ended for stream in ending)
+
+    def _tell(self, results: tuple[Result, ...], at_ns: int) -> None:
+        self._publisher.publish(results)
+        if self._recorder is not None:
+            for result in results:
+                self._recorder.told(result.topic, result.payload, at_ns)
+
+    def _tell_status(self) -> None:
+        at_ns = now_ns()
+        if at_ns - self._status_ns < self._mission.picture.status_interval_s * 1e9:
+            return
+        self._status_ns = at_ns
+        notify("WATCHDOG=1")
+        self._confirm_healthy(at_ns)
+        body = self._status()
+        self._publisher.publish((status_result(body, unit=self._mission.unit.id, produced_ns=at_ns),))
+
+    def _confirm_healthy(self, at_ns: int) -> None:
+        for engine in list(self._unconfirmed):
+            if engine.lane.status().answered >= HEALTHY_FRAMES:
+                self._slots.confirm(engine.active.product, at_ns)
+                self._unconfirmed.remove(engine)
+
+    def _status(self) -> dict[str, Any]:
+        return status_body(
+            feeds=[feed.status() for feed in self._feeds],
+            lanes=[engine.lane.status() for engine in self._engines.values()],
+            link=self._link.status(),
+            outbox=self._outbox.status(),
+            recorder=self._recorder,
+            counts=self._path.counts,
+        )
+
+    # -- end -----------------------------------------------------------------------------------------------------
+
+    def _finish(self) -> None:
+        for feed in self._feeds:
+            feed.stop()
+        end_ns = self._arrived_ns if self._replays else now_ns()
+        self._confirm_healthy(now_ns())
+        if self._recorder is not None:
+            self._recorder.end(end_ns)
+        self._tell(self._path.finish(end_ns), end_ns)
+        self._publisher.publish((status_result(self._status(), unit=self._mission.unit.id, produced_ns=now_ns()),))
+        self._publisher.close()
+        if not self._link.drain(DRAIN_S):
+            log.warning("the broker has not acknowledged everything; the rest waits in the outbox for the next start")
+
+    def _summary(self) -> Summary:
+        outbox = self._outbox.status()
+        return Summary(
+            unit=self._mission.unit.id,
+            epoch=self._epoch,
+            sealed=self._publisher.sealed,
+            acknowledged=outbox.acknowledged,
+            left_in_outbox=outbox.pending,
+            counts=dict(self._path.counts),
+            status=self._status(),
+        )

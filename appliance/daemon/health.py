@@ -1,0 +1,57 @@
+"""How the appliance is, as one body for the status topic: counters and states, no content of any result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from appliance.bus import LinkStatus, OutboxStatus
+from appliance.feeds import FeedStatus
+from appliance.inference import LaneStatus
+from appliance.recorder import Recorder
+
+
+def status_body(
+    *,
+    feeds: Sequence[FeedStatus],
+    lanes: Sequence[LaneStatus],
+    link: LinkStatus,
+    outbox: OutboxStatus,
+    recorder: Recorder | None,
+    counts: Mapping[str, int],
+) -> dict[str, Any]:
+    """The status as JSON-ready values. ``sick`` names each part that does not do its work, with its reason."""
+    return {
+        "feeds": [_plain(feed) for feed in feeds],
+        "lanes": [_plain(lane) for lane in lanes],
+        "link": _plain(link),
+        "outbox": _plain(outbox),
+        "recording": None if recorder is None else {"full": recorder.full, "failure": recorder.failure},
+        "counts": dict(sorted(counts.items())),
+        "sick": [*_sick_feeds(feeds), *_sick_lanes(lanes), *_sick_link(link), *_sick_recorder(recorder)],
+    }
+
+
+def _plain(status: object) -> Any:
+    return msgspec.to_builtins(status, enc_hook=dict)
+
+
+def _sick_feeds(feeds: Sequence[FeedStatus]) -> list[str]:
+    sick = {"backing-off", "failed"}
+    return [f"feed {feed.name}: {feed.state}: {feed.last_error}" for feed in feeds if feed.state in sick]
+
+
+def _sick_lanes(lanes: Sequence[LaneStatus]) -> list[str]:
+    return [f"model {lane.name}: {lane.last_error}" for lane in lanes if lane.state in {"failing", "failed"}]
+
+
+def _sick_link(link: LinkStatus) -> list[str]:
+    return [] if link.connected else [f"bus: {link.last_error or 'not connected yet'}"]
+
+
+def _sick_recorder(recorder: Recorder | None) -> list[str]:
+    if recorder is None or not (recorder.full or recorder.failure):
+        return []
+    return [f"recording: {recorder.failure or 'full'}"]

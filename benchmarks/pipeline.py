@@ -1,0 +1,168 @@
+"""The path against a bare ``InferenceSession.run`` loop, on the same frames, with the same model, in the same run.
+
+The frames are 1920×1080 H.264: a real clip from the shared data, scaled up once, or a rendered one where that is
+absent. Three figures matter: frames per second as a share of the bare loop, with decoding overlapped; processor
+milliseconds per frame that are neither decoding nor inference; and the share of the path's parts.
+
+    bare      tensors prepared before; session.run and nothing else
+    path      video feed (decoder in a child process) → lane → tracking → ground → fusion → results → sealed → outbox
+"""
+
+from __future__ import annotations
+
+import resource
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from appliance.bundles.manifest import Manifest, parse_manifest
+from appliance.bus import Outbox
+from appliance.daemon.publisher import Publisher
+from appliance.daemon.streams import CameraStream
+from appliance.domain import Geodetic, Receipt
+from appliance.feeds import FeedSpec, open_feed
+from appliance.fusion import FusionSettings
+from appliance.inference import Detector, Lane, open_runner
+from appliance.pipeline.intake import replay_order
+from appliance.pipeline.path import Path as OnePath
+from appliance.pipeline.path import PathPlan
+from appliance.pipeline.telling import TellingSettings
+from appliance.sealing import Sender, generate
+from appliance.tracking.camera import CameraModel
+from benchmarks.tables import Table, shared_data
+
+WIDTH, HEIGHT = 1920, 1080
+FRAMES = 150
+ROUNDS = 3
+HERE = Geodetic(latitude_deg=49.6, longitude_deg=6.1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One round of one loop."""
+
+    frames: int
+    wall_s: float
+    cpu_s: float
+
+    @property
+    def fps(self) -> float:
+        """Frames per second of wall time."""
+        return self.frames / self.wall_s
+
+    @property
+    def cpu_ms(self) -> float:
+        """Processor milliseconds of this process per frame, all threads."""
+        return 1000 * self.cpu_s / self.frames
+
+
+def main() -> None:
+    """Measure in turn, bare and path, and print the medians."""
+    data = shared_data()
+    model = data / "models" / "yolox_nano.onnx"
+    manifest = parse_manifest((Path(__file__).parents[1] / "models" / "manifests" / "yolox_nano.json").read_bytes())
+    with tempfile.TemporaryDirectory() as folder:
+        clip = Path(folder) / "clip.mp4"
+        _make_clip(data / "videos" / "udacity_dashcam_test_video.mp4", clip)
+        rounds = [(_bare(model, manifest, clip), _path(model, manifest, clip, Path(folder))) for _ in range(ROUNDS)]
+    _print(rounds)
+
+
+def _print(rounds: list[tuple[Measured, Measured]]) -> None:
+    ratio = float(np.median([path.fps / bare.fps for bare, path in rounds]))
+    outside = float(np.median([path.cpu_ms - bare.cpu_ms for bare, path in rounds]))
+    table = Table(("loop", "frames/s", "CPU ms/frame"))
+    table.row(
+        "bare session.run",
+        f"{np.median([b.fps for b, _ in rounds]):.1f}",
+        f"{np.median([b.cpu_ms for b, _ in rounds]):.1f}",
+    )
+    table.row(
+        "whole path", f"{np.median([p.fps for _, p in rounds]):.1f}", f"{np.median([p.cpu_ms for _, p in rounds]):.1f}"
+    )
+    print(f"{FRAMES} frames of {WIDTH}×{HEIGHT}, YOLOX-Nano at 416 px, one thread, median of {ROUNDS} rounds in turn\n")
+    print(table)
+    print(f"\npath / bare, frames per second: {ratio:.2f}   (wanted: at least 0.90)")
+    print(f"CPU outside decoding and inference: {outside:.2f} ms a frame   (wanted: at most 3 ms)")
+    print(f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+
+
+def _make_clip(source: Path, target: Path) -> None:
+    """``FRAMES`` frames of ``source``, forwards and again, scaled to 1920×1080, H.264 at 25 frames/s."""
+    with av.open(str(source)) as container:
+        pictures = [frame.reformat(WIDTH, HEIGHT, "yuv420p") for frame in container.decode(video=0)]
+    with av.open(str(target), "w") as out:
+        stream: Any = out.add_stream("libx264", rate=25, options={"preset": "veryfast", "crf": "23"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for index in range(FRAMES):
+            picture = pictures[index % len(pictures)]
+            picture.pts = None
+            out.mux(stream.encode(picture))
+        out.mux(stream.encode(None))
+
+
+def _timed(frames: int, wall_from: float, cpu_from: float) -> Measured:
+    return Measured(frames=frames, wall_s=time.perf_counter() - wall_from, cpu_s=time.process_time() - cpu_from)
+
+
+def _bare(model: Path, manifest: Manifest, clip: Path) -> Measured:
+    """The floor: what ONNX Runtime alone needs for as many tensors of the same pictures."""
+    session = open_runner(model, manifest, threads=1)
+    with av.open(str(clip)) as container:
+        picture = next(container.decode(video=0)).reformat(416, 416, "bgr24").to_ndarray()
+    tensor = np.ascontiguousarray(picture.transpose(2, 0, 1)[None].astype(np.float32))
+    session.run(tensor)
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _ in range(FRAMES):
+        session.run(tensor)
+    return _timed(FRAMES, wall, cpu)
+
+
+def _path(model: Path, manifest: Manifest, clip: Path, folder: Path) -> Measured:
+    """Everything that the daemon does with a camera's frames, up to the durable envelope."""
+    lane = Lane("bench", Detector(manifest, open_runner(model, manifest, threads=1)))
+    feed = open_feed(FeedSpec(name="camera", kind="video", uri=f"file:{clip}", pace="fast", start_ns=0, capacity=8))
+    stream = CameraStream(feed, lane)
+    path = OnePath(_plan())
+    outbox = Outbox(folder / f"outbox-{time.monotonic_ns()}.sqlite")
+    device, reader = generate("device", "bench"), generate("recipient", "reader")
+    publisher = Publisher(Sender("bench", outbox.next_epoch(), device, (reader.public,), issued_ns=0), outbox)
+    feed.start()
+    stream.start()
+    order = replay_order([stream], lambda: False)
+    first, at_ns = next(order)  # the decoder has started and the model is warm
+    path.step(first, at_ns)
+    wall, cpu, frames = time.perf_counter(), time.process_time(), 0
+    for observation, at_ns in order:
+        publisher.publish(path.step(observation, at_ns))
+        frames += 1
+    measured = _timed(frames, wall, cpu)
+    feed.stop()
+    lane.close()
+    outbox.close()
+    return measured
+
+
+def _plan() -> PathPlan:
+    camera = CameraModel.from_view(
+        position=Geodetic(latitude_deg=49.6, longitude_deg=6.1, altitude_m=1.3),
+        heading_rad=0.0,
+        pitch_rad=-0.05,
+        width_px=WIDTH,
+        height_px=HEIGHT,
+        hfov_rad=1.05,
+    )
+    receipt = Receipt(config_digest="", bundles={}, engines={}, clock="replayed", position_integrity="surveyed")
+    return PathPlan(
+        unit="bench",
+        origin=HERE,
+        fusion=FusionSettings(unit="bench", origin=HERE),
+        telling=TellingSettings(picture_interval_ns=10**9, entity_interval_ns=2 * 10**8),
+        receipt=receipt,
+        cameras={"camera": camera},
+    )
