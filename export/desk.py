@@ -32,7 +32,7 @@ class Desk:
     verified: Verified
 
 
-def _quiet(line: str) -> None:
+def quiet(line: str) -> None:
     """Says nothing."""
 
 
@@ -54,7 +54,7 @@ def make(
     tar: bool = False,
     passphrase: str | None = None,
     now: datetime | None = None,
-    say: Callable[[str], None] = _quiet,
+    say: Callable[[str], None] = quiet,
     progress: Progress = no_progress,
 ) -> Desk:
     """Holds the ceremony if ``keys`` has none yet, stages, signs with enough keys, writes and verifies the stick.

@@ -40,8 +40,9 @@ class Disk:
             return
         self.make_folder(path.parent)
         self.step(f"make {path.name}")
-        path.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
-        sync_folder(path.parent)
+        with storage():
+            path.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+            sync_folder(path.parent)
 
     def write_whole(self, path: Path, data: bytes) -> None:
         """Replaces ``path`` by ``data``: afterwards the file has its old or its new content, never less."""

@@ -28,6 +28,7 @@ from typing import Final
 import msgspec
 
 from appliance.bundles.manifest import Manifest, parse_manifest
+from appliance.bundles.metadata import Signers
 from appliance.bundles.policy import Device
 from appliance.bundles.release import MANIFEST_FILE, RELEASE_FILE, Release, is_product, parse_release
 from appliance.bundles.state import after_confirm, after_install
@@ -61,7 +62,7 @@ SelfTest = Callable[[Path, str, str], str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActiveModel:
-    """A model in service, its files just checked. ``digest`` is the network's SHA-384, ``release_digest`` release.json's."""
+    """A model in service, its files just checked; ``digest`` is SHA-384 of the network, ``release_digest`` of the list."""
 
     manifest: Manifest
     model: Path
@@ -121,13 +122,13 @@ class Slots:
         self._hardware = frozenset({platform.machine()}) if hardware is None else hardware
         self.trust = TrustStore(state_dir / "trust", self._disk)
 
-    def provision(self, root: bytes, *, unit: str = "", groups: tuple[str, ...] = ()) -> None:
-        """Gives a new device its root of trust and its name.
+    def provision(self, root: bytes, *, unit: str = "", groups: tuple[str, ...] = ()) -> Signers:
+        """Gives a new device its root of trust and its name; returns who signed that root.
 
         Raises: BundleRefused: "anchor", "anchor-exists", "metadata", "scheme", "signature".
         """
         with self._locked():
-            self.trust.provision(root, Unit(unit=unit, groups=groups))
+            return self.trust.provision(root, Unit(unit=unit, groups=groups))
 
     def verify(
         self, media: Path, product: str, now_ns: int, *, say: Say = say_nothing, progress: Progress = no_progress

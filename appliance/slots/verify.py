@@ -130,14 +130,15 @@ def examine(media: Media, trust: TrustStore, staged: Staged, request: Request, s
     state = trust.state()
     reference = reference_time(floor_ns=state.floor_ns, clock_ns=request.clock_ns)
     _check_known_roots(media, trust)
-    updater = _refresh(media, trust, staged, request, reference)
+    fetcher = MediaFetcher(media)
+    updater = _refresh(fetcher, trust, staged, request, reference)
     root = staged.newest_root()
     _check_metadata_listing(media, staged, root)
     signers = _top_signers(staged, root)
-    release, release_sha384, targets, more = _release(updater, media, staged, request)
+    release, release_sha384, targets, more = _release(updater, fetcher, media, staged, request)
     signers += more
     for entry in signers:
-        request.say(Check(name="signers", says=_describe(entry)))
+        request.say(Check(name="signers", says=describe(entry)))
     _check_policy(release, request, trust, staged, root)
     _check_lists(release, release_sha384, targets, media)
     request.say(Check(name="release", says=f"{release.release_id} version {release.version}, issued {release.issued}"))
@@ -165,9 +166,10 @@ def _check_known_roots(media: Media, trust: TrustStore) -> None:
         known = trust.known_root(version)
 
 
-def _refresh(media: Media, trust: TrustStore, staged: Staged, request: Request, reference: Reference) -> Updater:
+def _refresh(
+    fetcher: MediaFetcher, trust: TrustStore, staged: Staged, request: Request, reference: Reference
+) -> Updater:
     """The TUF client workflow on the copy; afterwards newer roots are kept even where the rest was refused."""
-    fetcher = MediaFetcher(media)
     with _translated(fetcher):
         try:
             updater = Updater(str(staged.folder), METADATA, None, TARGETS, fetcher, CONFIG, bootstrap=trust.anchor())
@@ -226,10 +228,9 @@ def _top_signers(staged: Staged, root: Metadata[Root]) -> tuple[Signers, ...]:
 
 
 def _release(
-    updater: Updater, media: Media, staged: Staged, request: Request
+    updater: Updater, fetcher: MediaFetcher, media: Media, staged: Staged, request: Request
 ) -> tuple[Release, str, Metadata[Targets], tuple[Signers, ...]]:
     """The release that the role responsible for the product signed, and who that was."""
-    fetcher = MediaFetcher(media)
     path = target_path(request.product, RELEASE_FILE)
     with _translated(fetcher):
         info = updater.get_targetinfo(path)
@@ -360,7 +361,8 @@ def digest_file(path: Path) -> tuple[int, str]:
     return length, digest.hexdigest()
 
 
-def _describe(entry: Signers) -> str:
+def describe(entry: Signers) -> str:
+    """Who signed a role, in one line."""
     keys = ", ".join(key[:16] for key in entry.keys)
     return (
         f"{entry.role} v{entry.version}: {len(entry.keys)} of {entry.of} keys signed, {entry.threshold} needed: {keys}"
