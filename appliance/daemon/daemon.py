@@ -2,9 +2,9 @@
 
     feeds ─ lanes ─ intake ─ path ─ publisher ─ outbox ─ link ─ broker
 
-Read ``run`` aloud. One thread a feed, one a camera, one a lane, one for the link; the path itself is this thread. A feed
-or a broker that goes away is told in the status and retried; the rest goes on. Ending is in order: feeds, path, close,
-and then the link has a while to be acknowledged; what is not acknowledged stays in the outbox for the next start.
+Read ``run`` aloud. One thread a feed, one a camera, one a lane, one for the link; the path itself is this thread. A
+feed or a broker that goes away is told in the status and retried; the rest goes on. Ending is in order: feeds, path,
+close, and then the link has a while to be acknowledged; what is not acknowledged waits for the next start.
 """
 
 from __future__ import annotations
