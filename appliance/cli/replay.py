@@ -70,7 +70,7 @@ def explain(entity: str, /, *, recording: Path, json: Annotated[bool, Parameter(
     if len(found) != 1:
         raise UsageError(f"expected the name of one entity; '{entity}' fits {len(found)} at the end of the recording")
     if json:
-        print_json(entity_body(found[0], unit=plan.unit, produced_ns=end_ns))
+        print_json(entity_body(found[0], unit=plan.unit, produced_ns=end_ns, receipt=plan.receipt))
     else:
         _tell(found[0])
     return 0
