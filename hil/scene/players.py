@@ -140,13 +140,11 @@ class Sent:
 class Players:
     """All players of one scene. Use as a context; ``start`` when the appliance is up, ``wait`` until all is played."""
 
-    def __init__(self, scene: Scene, duration_s: float, inbox: Path, radar_port: int, gnss_port: int) -> None:
-        self._scene, self._duration_s, self._inbox = scene, duration_s, inbox
+    def __init__(self, duration_s: float, inbox: Path, lines: LineServer, radar_port: int, gnss_port: int) -> None:
+        self._duration_s, self._inbox, self._lines = duration_s, inbox, lines
         self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._radar_at, self._gnss_at = (LOOPBACK, radar_port), (LOOPBACK, gnss_port)
-        self.lines = LineServer()
         self.sent = Sent()
-        self.reports = spoken(scene, duration_s)
         self._players: list[Player] = []
 
     def __enter__(self) -> Self:
@@ -155,17 +153,18 @@ class Players:
     def __exit__(self, *_: object) -> None:
         for player in self._players:
             player.stop()
-        self.lines.close()
         self._udp.close()
 
-    def start(self) -> None:
+    def start(self, scene: Scene) -> None:
+        """Begin. What the scene had to say before this moment was said to nobody: it is left out."""
+        now_ns = time.time_ns()
         for name, cues in (
-            ("radar", self._radar()),
-            ("ais", self._ais()),
-            ("gnss", self._gnss()),
-            ("reports", self._reports()),
+            ("radar", self._radar(scene)),
+            ("ais", self._ais(scene)),
+            ("gnss", self._gnss(scene)),
+            ("reports", self._reports(scene)),
         ):
-            player = Player(name, cues)
+            player = Player(name, [cue for cue in cues if cue[0] >= now_ns])
             self._players.append(player)
             player.start()
 
@@ -178,10 +177,10 @@ class Players:
         """Why players stopped early; empty where none did."""
         return [player.failed for player in self._players if player.failed is not None]
 
-    def _radar(self) -> list[Cue]:
+    def _radar(self, scene: Scene) -> list[Cue]:
         return [
             (plots[-1].observed_ns, self._datagram(datagram(plots), len(plots)))
-            for plots in radar.turns(self._scene, self._duration_s)
+            for plots in radar.turns(scene, self._duration_s)
         ]
 
     def _datagram(self, raw: bytes, plots: int) -> Callable[[], None]:
@@ -192,27 +191,21 @@ class Players:
 
         return act
 
-    def _ais(self) -> list[Cue]:
-        return [
-            (self._scene.time_ns(one.time_s), self._transmit(one))
-            for one in ais.transmissions(self._scene, self._duration_s)
-        ]
+    def _ais(self, scene: Scene) -> list[Cue]:
+        return [(scene.time_ns(one.time_s), self._transmit(one)) for one in ais.transmissions(scene, self._duration_s)]
 
     def _transmit(self, one: ais.Transmission) -> Callable[[], None]:
         def act() -> None:
             for sentence in one.sentences:
-                self.lines.send(sentence)
+                self._lines.send(sentence)
             self.sent.ais_sentences += len(one.sentences)
             if one.position:
                 self.sent.ais_positions[one.mmsi] = self.sent.ais_positions.get(one.mmsi, 0) + 1
 
         return act
 
-    def _gnss(self) -> list[Cue]:
-        return [
-            (self._scene.time_ns(time_s), self._fix(pair))
-            for time_s, pair in gnss.sentences(self._scene, self._duration_s)
-        ]
+    def _gnss(self, scene: Scene) -> list[Cue]:
+        return [(scene.time_ns(time_s), self._fix(pair)) for time_s, pair in gnss.sentences(scene, self._duration_s)]
 
     def _fix(self, pair: tuple[str, str]) -> Callable[[], None]:
         def act() -> None:
@@ -221,12 +214,15 @@ class Players:
 
         return act
 
-    def _reports(self) -> list[Cue]:
-        return [(self._scene.time_ns(one.time_s), self._drop(one)) for one in self.reports]
+    def _reports(self, scene: Scene) -> list[Cue]:
+        return [
+            (scene.time_ns(one.time_s), self._drop(one, scene.time_ns(one.time_s)))
+            for one in spoken(scene, self._duration_s)
+        ]
 
-    def _drop(self, one: Spoken) -> Callable[[], None]:
+    def _drop(self, one: Spoken, time_ns: int) -> Callable[[], None]:
         def act() -> None:
-            self.sent.reports.append(drop_report(self._inbox, one, self._scene.time_ns(one.time_s)))
+            self.sent.reports.append(drop_report(self._inbox, one, time_ns))
 
         return act
 
