@@ -1,0 +1,185 @@
+"""Things that a text names: the category words, with the noun phrase round them.
+
+Rules: the longest phrase wins, the sentence's own language first; a word that means something else in another of
+the four is read only where the sentence is in its language. The last part of a German or Luxembourgish compound
+decides. Of two nouns side by side the head counts: the last in English (*passenger ferry*), the first in French
+(*navire à passagers*). A span goes from the determiner or count to the noun and the name after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from appliance.domain import Identity, is_a
+from appliance.reading.clauses import Layout
+from appliance.reading.identities import Names
+from appliance.reading.lexicon import LANGUAGES, Kind, Lexicon, lexicons
+from appliance.reading.numbers import Quantity
+
+_MOST_ADJECTIVES: Final = 4
+_SHORTEST_MODIFIER: Final = 3
+_PLURAL: Final = (2, 0.6)
+"""A bare plural: two is the least that it can mean."""
+_FRENCH_LINKS: Final = frozenset(("de", "d'", "à", "a", "en"))
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """One thing named. ``start`` to ``stop`` are the noun's tokens, ``begin`` the first of its noun phrase."""
+
+    begin: int
+    start: int
+    stop: int
+    category: str
+    count: int
+    factor: float
+    definite: bool = False
+    counted: bool = False
+    """Whether the count was said, by a number or an article, rather than taken from the noun's form."""
+    plural: bool = False
+    identities: tuple[Identity, ...] = ()
+
+
+def mentions(layout: Layout, counts: Mapping[int, Quantity], names: Names) -> tuple[Mention, ...]:
+    """Every thing that the text names, in order."""
+    found: list[Mention] = []
+    index = 0
+    while index < len(layout.items):
+        mention, index = _at(layout, index, names)
+        if mention is None:
+            continue
+        if found and _is_modifier(layout, found[-1], mention):
+            found.pop()
+        elif found and _is_complement(layout, found[-1], mention):
+            found[-1] = replace(found[-1], stop=mention.stop)
+            continue
+        found.append(mention)
+    taken: list[Mention] = []
+    for mention in found:
+        taken.append(_phrase(layout, counts, mention, taken[-1].stop if taken else 0))
+    return tuple(taken)
+
+
+def _at(layout: Layout, index: int, names: Names) -> tuple[Mention | None, int]:
+    """(the mention at ``index`` or none, where to look next)."""
+    prefixed = names.after_prefix(index)
+    if prefixed is not None:
+        category, stop, name = prefixed
+        identity = Identity(kind="name", value=name)
+        return Mention(index, index, stop, category, 1, 1.0, counted=True, identities=(identity,)), stop
+    found = kind_at(layout, index)
+    if found is None:
+        return None, index + 1
+    length, kind = found
+    stop = index + length
+    if kind.category is None or _hangs_on_number(layout, index):
+        return None, stop
+    count, factor = _PLURAL if kind.plural else (1, 1.0)
+    mention = Mention(
+        index, index, stop, kind.category, count, factor * (0.7 if kind.doubtful else 1.0), plural=kind.plural
+    )
+    named = names.after_vessel(stop) if is_a(kind.category, "vessel") else None
+    if named is None:
+        return mention, stop
+    return replace(mention, stop=named[0], identities=(Identity(kind="name", value=named[1]),)), named[0]
+
+
+def kind_at(layout: Layout, index: int) -> tuple[int, Kind] | None:
+    """(number of tokens, kind) of the category phrase at ``index``, the sentence's own language first."""
+    if layout.items[index].kind == "mark":
+        return None
+    own = layout.lexicon(index)
+    found = own.kinds.at(layout.items, index) or _compound(layout, index, own)
+    if found is not None:
+        return found
+    for language in LANGUAGES:
+        other = lexicons()[language].kinds.at(layout.items, index)
+        if other is not None and not other[1].only_here and not other[1].doubtful:
+            return other
+    return None
+
+
+def _compound(layout: Layout, index: int, lexicon: Lexicon) -> tuple[int, Kind] | None:
+    word = layout.items[index].text
+    for head, kind in lexicon.heads:
+        if word.endswith(head) and len(word) >= len(head) + _SHORTEST_MODIFIER:
+            return 1, kind
+    return None
+
+
+def _hangs_on_number(layout: Layout, index: int) -> bool:
+    """``10-man raft``: the number and the noun are an adjective."""
+    return layout.items[index].glued and index > 0 and layout.items[index - 1].kind == "number"
+
+
+def _is_modifier(layout: Layout, first: Mention, second: Mention) -> bool:
+    if first.stop != second.start or first.plural or first.identities or second.category == "fire":
+        return False
+    language = layout.languages[layout.sentence[second.start]]
+    return layout.sentence[first.start] == layout.sentence[second.start] and (
+        language == "en" or layout.items[second.start].glued
+    )
+
+
+def _is_complement(layout: Layout, first: Mention, second: Mention) -> bool:
+    language = layout.languages[layout.sentence[second.start]]
+    between = layout.items[first.stop : second.start]
+    return (
+        language == "fr"
+        and len(between) == 1
+        and between[0].text in _FRENCH_LINKS
+        and not first.identities
+        and second.category != "fire"
+    )
+
+
+def _phrase(layout: Layout, counts: Mapping[int, Quantity], mention: Mention, floor: int) -> Mention:
+    """The mention with its determiner, count and the span from there."""
+    items = layout.items
+    index = mention.start
+    for _ in range(_MOST_ADJECTIVES + 1):
+        quantity = counts.get(index)
+        if quantity is not None and quantity.start >= floor:
+            return _counted(layout, mention, quantity)
+        if index <= floor:
+            break
+        token = items[index - 1]
+        lexicon = layout.lexicon(index - 1)
+        if lexicon.ends("indefinite", items, index):
+            return replace(mention, begin=index - 1, counted=True, count=1 if not mention.plural else mention.count)
+        if lexicon.ends("definite", items, index):
+            return replace(mention, begin=index - 1, definite=True)
+        if token.kind != "word" or lexicon.ends("blockers", items, index):
+            break
+        index -= 1
+    return _counted_after(layout, mention, counts)
+
+
+def _counted(layout: Layout, mention: Mention, quantity: Quantity) -> Mention:
+    lexicon = layout.lexicon(quantity.start)
+    definite = quantity.start > 0 and bool(lexicon.ends("definite", layout.items, quantity.start))
+    factor = quantity.factor * (mention.factor if not mention.plural else 1.0)
+    return replace(
+        mention, begin=quantity.start - definite, count=quantity.count, factor=factor, counted=True, definite=definite
+    )
+
+
+def _counted_after(layout: Layout, mention: Mention, counts: Mapping[int, Quantity]) -> Mention:
+    """``boats: 3``, ``boats (3)``, ``boats x 3``: a count after its noun."""
+    items = layout.items
+    index = mention.stop
+    if index + 1 >= len(items) or items[index].text not in {":", "(", "x", "="}:
+        return mention
+    quantity = next(
+        (counts[stop] for stop in range(index + 2, index + 5) if stop in counts and counts[stop].start == index + 1),
+        None,
+    )
+    if quantity is None or (items[index].text == "(" and items[min(quantity.stop, len(items) - 1)].text != ")"):
+        return mention
+    after = quantity.stop + (1 if items[index].text == "(" else 0)
+    following = items[after] if after < len(items) else None
+    if following is not None and following.kind == "word" and layout.segment[after] == layout.segment[index + 1]:
+        return mention
+    return replace(mention, stop=after, count=quantity.count, factor=quantity.factor, counted=True)
