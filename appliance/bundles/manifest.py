@@ -133,7 +133,8 @@ def _refused(message: str) -> BundleRefused:
 def _readable(message: str) -> str:
     """msgspec says ``what - at `$.path` ``; a person looks for the key first."""
     what, separator, where = message.rpartition(" - at `")
-    return f"{where.rstrip('`').removeprefix('$').lstrip('.') or 'document'}: {what}" if separator else message
+    key = where.rstrip("`").removeprefix("$").lstrip(".") if separator else ""
+    return f"{key or 'document'}: {what if separator else message}"
 
 
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -245,7 +246,7 @@ def _box_set_faults(manifest: Manifest, decoder: Detr | Ssd) -> Iterator[Fault]:
     if decoder.labels is not None and decoder.score_kind == "softmax":
         yield (
             "decoder.score_kind",
-            "expected 'probability' or 'sigmoid' where there is a labels output; found 'softmax'",
+            "expected 'probability' or 'sigmoid' with a labels output; found 'softmax'",
         )
     if isinstance(decoder, Ssd) and decoder.priors is not None:
         if decoder.box_format != "cxcywh":
