@@ -252,7 +252,6 @@ def _files(model: Path, manifest: Path, card: Path | None, add: Sequence[str]) -
 
 #: What ``--add`` may add; the network and the manifest have options of their own.
 EXTRA_ROLES: Final[dict[str, Role]] = {
-    "onnx-external-data": "onnx-external-data",
     "calibration": "calibration",
     "labels": "labels",
     "golden": "golden",

@@ -19,7 +19,6 @@ EVERY_UNIT: Final = "*"
 #: Which endings a role may have. What is not here is refused.
 ALLOWED: Final[dict[Role, tuple[str, ...]]] = {
     "onnx": (".onnx",),
-    "onnx-external-data": (".bin", ".data"),
     "manifest": (MANIFEST_FILE,),
     "card": (".md", ".txt"),
     "calibration": (".bin", ".json"),
@@ -53,7 +52,7 @@ CODE_MAGIC: Final[tuple[tuple[bytes, str], ...]] = (
 )
 MAGIC_BYTES: Final = 8
 #: Files of numbers without a header.
-RAW_ROLES: Final[frozenset[Role]] = frozenset({"onnx-external-data", "calibration", "golden"})
+RAW_ROLES: Final[frozenset[Role]] = frozenset({"calibration", "golden"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

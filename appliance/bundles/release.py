@@ -33,7 +33,8 @@ RELEASE_ID_PATTERN: Final = r"^[a-z0-9][a-z0-9-]{0,31}/[a-z0-9][a-z0-9-]{0,31}#[
 Product = Annotated[str, msgspec.Meta(pattern=PRODUCT_PATTERN)]
 Counter = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-Role = Literal["onnx", "onnx-external-data", "manifest", "card", "calibration", "labels", "golden", "sbom"]
+#: A network is one whole file: weights beside it would be opened by whatever name the graph gives.
+Role = Literal["onnx", "manifest", "card", "calibration", "labels", "golden", "sbom"]
 
 
 class ReleaseFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

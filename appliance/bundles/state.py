@@ -59,7 +59,7 @@ def after_install(state: TrustState, release: Release, *, root_version: int, tim
         state,
         floor_ns=raise_floor(state.floor_ns, release.issued_ns),
         root_version=max(state.root_version, root_version),
-        timestamp_version=max(state.timestamp_version, timestamp_version),
+        timestamp_version=timestamp_version,
         revoked=revoked,
     )
 

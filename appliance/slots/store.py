@@ -3,6 +3,7 @@
     state_dir/trust/                      what this device trusts and how far it has come (``trust``)
     state_dir/slots/<integrator>/<product>/slots.json    the pointer (``record``)
     state_dir/slots/<integrator>/<product>/a/, b/        the files of a release, as they were signed
+    state_dir/anchor.json                 a witness that the trust state is the last one written (``anchor``)
     state_dir/staging/                    work in progress; emptied whenever an installation begins
     state_dir/audit/                      one line for each installation, refusal and change of slot
 
@@ -33,6 +34,7 @@ from appliance.bundles.policy import Device
 from appliance.bundles.release import MANIFEST_FILE, RELEASE_FILE, Release, is_product, parse_release
 from appliance.bundles.state import after_confirm, after_install
 from appliance.errors import ApplianceError, BundleRefused
+from appliance.slots.anchor import FileWitness, Witness
 from appliance.slots.auditlog import AuditLog
 from appliance.slots.disk import Disk, Step, no_step
 from appliance.slots.media import open_media
@@ -62,7 +64,7 @@ SelfTest = Callable[[Path, str, str], str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActiveModel:
-    """A model in service, its files just checked; ``digest`` is SHA-384 of the network, ``release_digest`` of the list."""
+    """A model in service, its files just checked. ``digest`` is the SHA-384 of the network."""
 
     manifest: Manifest
     model: Path
@@ -114,13 +116,14 @@ class Slots:
         self_test: SelfTest = run_self_test,
         hardware: frozenset[str] | None = None,
         step: Step = no_step,
+        witness: Witness | None = None,
     ) -> None:
         self._disk = Disk(step)
         self._top = state_dir
         self._disk.make_folder(state_dir)
         self._self_test = self_test
         self._hardware = frozenset({platform.machine()}) if hardware is None else hardware
-        self.trust = TrustStore(state_dir / "trust", self._disk)
+        self.trust = TrustStore(state_dir / "trust", self._disk, witness or FileWitness(state_dir, self._disk))
 
     def provision(self, root: bytes, *, unit: str = "", groups: tuple[str, ...] = ()) -> Signers:
         """Gives a new device its root of trust and its name; returns who signed that root.
@@ -431,6 +434,12 @@ class _Keep:
     def __init__(self, disk: Disk, folder: Path | None) -> None:
         self._disk = disk
         self._folder = folder
+
+    def reserve(self, length: int) -> None:
+        if self._folder is not None:
+            free = shutil.disk_usage(self._folder.parent).free
+            if free < length + SPARE_BYTES:
+                raise BundleRefused("storage", f"the device has {free} bytes free; {length + SPARE_BYTES} are needed")
 
     def store(self, path: str, chunks: Iterator[bytes]) -> None:
         if self._folder is None:

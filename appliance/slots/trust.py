@@ -3,6 +3,7 @@
     trust/1.root.json      the root of trust, provisioned once with the device, never replaced
     trust/unit.json        who this unit is, provisioned with it
     trust/state.json       floors (``bundles.state``)
+    anchor                 a witness of state.json (``anchor``), outside the folder
     trust/tuf/             what python-tuf keeps: root_history/, snapshot.json, targets.json, …, timestamp.json
 
 python-tuf works on a *copy*. Roots are committed as soon as they verify, because a revocation must stick even if the
@@ -21,6 +22,7 @@ from appliance.bundles.metadata import MAX_ROOT_BYTES, MAX_TARGETS_BYTES, Signer
 from appliance.bundles.state import MAX_STATE_BYTES, TrustState, encode_state, parse_state
 from appliance.bundles.tuf7 import Metadata, Root
 from appliance.errors import BundleRefused, UsageError
+from appliance.slots.anchor import Witness, digest_of
 from appliance.slots.disk import Disk, read_small
 
 MAX_UNIT_BYTES: Final = 64 * 1024
@@ -40,9 +42,10 @@ class Unit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 class TrustStore:
     """The folder ``trust`` of one device."""
 
-    def __init__(self, folder: Path, disk: Disk) -> None:
+    def __init__(self, folder: Path, disk: Disk, witness: Witness) -> None:
         self.folder = folder
         self._disk = disk
+        self._witness = witness
 
     def provision(self, root: bytes, unit: Unit) -> Signers:
         """Installs the root of trust, once.
@@ -92,13 +95,24 @@ class TrustStore:
             raise BundleRefused("trust-state", f"unit.json: {e}") from e
 
     def state(self) -> TrustState:
-        """The floors; those of a new device where nothing was installed yet."""
+        """The floors; those of a new device where nothing was installed yet.
+
+        Raises: BundleRefused ("trust-state") where they are not the ones that were written last.
+        """
         raw = read_small(self.folder / "state.json", MAX_STATE_BYTES)
+        if not self._witness.knows(digest_of(raw)):
+            raise BundleRefused("trust-state", "the trust state was wiped, changed or restored from a copy")
         return TrustState() if raw is None else parse_state(raw)
 
     def save_state(self, state: TrustState) -> None:
-        """Puts the floors on the medium."""
-        self._disk.write_whole(self.folder / "state.json", encode_state(state))
+        """Puts the floors on the medium, the witness before and after: a power cut leaves one of two known states."""
+        raw = encode_state(state)
+        before = digest_of(read_small(self.folder / "state.json", MAX_STATE_BYTES))
+        if before == digest_of(raw):
+            return
+        self._witness.remember((before, digest_of(raw)))
+        self._disk.write_whole(self.folder / "state.json", raw)
+        self._witness.remember((digest_of(raw),))
 
     def known_root(self, version: int) -> bytes | None:
         """A root that this device has accepted."""
@@ -131,6 +145,11 @@ class TrustStore:
                 self._disk.make_folder(history)
                 self._disk.write_whole(history / f"{version}.root.json", staged.raw_root(version))
             previous = root
+        state = self.state()
+        if version > state.root_version:
+            kept = staged.timestamp_keys(state.root_version) == staged.timestamp_keys(version)
+            count = state.timestamp_version if kept else 0
+            self.save_state(msgspec.structs.replace(state, root_version=version, timestamp_version=count))
         return version
 
     def commit(self, staged: Staged, state: TrustState) -> None:
@@ -157,6 +176,11 @@ class Staged:
     def root(self, version: int) -> Metadata[Root]:
         """A root of the chain that python-tuf accepted."""
         return parse_strict(f"{version}.root.json", self.raw_root(version))
+
+    def timestamp_keys(self, version: int) -> frozenset[str]:
+        """Who may say what is newest, by one root of the chain. Other keys count anew, so that a stolen media key
+        cannot have counted beyond all reach (TUF 1.0.34 §5.3.11, fast-forward recovery)."""
+        return frozenset(self.root(version).signed.roles["timestamp"].keyids)
 
     def newest_root(self) -> Metadata[Root]:
         """The root at the end of the chain."""

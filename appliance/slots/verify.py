@@ -44,7 +44,8 @@ from appliance.bundles.metadata import (
 )
 from appliance.bundles.policy import MAGIC_BYTES, Device, check_content, check_order, check_release
 from appliance.bundles.release import MAX_RELEASE_BYTES, RELEASE_FILE, Release, ReleaseFile, is_product, parse_release
-from appliance.bundles.tuf7 import Metadata, Root, Targets, Updater, set_reference_time
+from appliance.bundles.state import TrustState
+from appliance.bundles.tuf7 import Metadata, MetaFile, Root, Targets, Updater, set_reference_time
 from appliance.errors import BundleRefused
 from appliance.slots.fetcher import MediaFetcher, read_bounded
 from appliance.slots.media import Media
@@ -94,6 +95,9 @@ class Verified:
 class Sink(Protocol):
     """Where verified bytes go: a staging folder, or nowhere when only verifying."""
 
+    def reserve(self, length: int) -> None:
+        """Raises BundleRefused ("storage") where so many bytes have no room."""
+
     def store(self, path: str, chunks: Iterator[bytes]) -> None:
         """Takes all the chunks of one file; the iterator raises at its end where they are not what was signed."""
 
@@ -133,6 +137,7 @@ def examine(media: Media, trust: TrustStore, staged: Staged, request: Request, s
     fetcher = MediaFetcher(media)
     updater = _refresh(fetcher, trust, staged, request, reference)
     root = staged.newest_root()
+    _check_floors(state, staged, root)
     _check_metadata_listing(media, staged, root)
     signers = _top_signers(staged, root)
     release, release_sha384, targets, more = _release(updater, fetcher, media, staged, request)
@@ -141,6 +146,7 @@ def examine(media: Media, trust: TrustStore, staged: Staged, request: Request, s
         request.say(Check(name="signers", says=describe(entry)))
     _check_policy(release, request, trust, staged, root)
     _check_lists(release, release_sha384, targets, media)
+    sink.reserve(sum(file.length for file in release.files))
     request.say(Check(name="release", says=f"{release.release_id} version {release.version}, issued {release.issued}"))
     _payload(release, media, request, sink)
     sink.store(RELEASE_FILE, iter([_release_bytes(media, release.product, release_sha384)]))
@@ -207,15 +213,37 @@ def _reason(error: RepositoryError | DownloadError, asked: str) -> str:
 
 
 def _check_metadata_listing(media: Media, staged: Staged, root: Metadata[Root]) -> None:
-    """Under ``m`` there is nothing but what the snapshot lists; a root beyond the chain is a skipped one."""
+    """Under ``m`` there is nothing but what the snapshot lists, also where this device had no need to read it; a root
+    beyond the chain is a skipped one."""
     snapshot = staged.role("snapshot").signed
+    described = {metadata_name(name.removesuffix(".json"), meta.version): meta for name, meta in snapshot.meta.items()}
+    described[metadata_name("snapshot", snapshot.version)] = staged.role("timestamp").signed.snapshot_meta
     roots = {root_name(version) for version in range(1, root.signed.version + 1)}
-    roles = {metadata_name(name.removesuffix(".json"), meta.version) for name, meta in snapshot.meta.items()}
-    expected = roots | roles | {metadata_name("timestamp", None), metadata_name("snapshot", snapshot.version)}
+    expected = roots | set(described) | {metadata_name("timestamp", None)}
     for name in sorted(media.sizes):
         if name.startswith(METADATA + "/") and name not in expected:
             reason = "root-chain" if name.endswith(".root.json") else "unlisted"
             raise BundleRefused(reason, f"{name} is on the stick and no signed metadata leads to it")
+    for name, meta in described.items():
+        _check_described(media, name, meta)
+
+
+def _check_described(media: Media, name: str, meta: MetaFile) -> None:
+    if name in media.sizes:
+        raw = b"".join(read_bounded(media, name, MAX_TARGETS_BYTES))
+        if meta.hashes is None or hashlib.sha384(raw).hexdigest() != meta.hashes[HASH]:
+            raise BundleRefused("digest", f"{name}: the content is not what the snapshot lists")
+
+
+def _check_floors(state: TrustState, staged: Staged, root: Metadata[Root]) -> None:
+    """Versions do not go down even where python-tuf's own files were wiped. A root that replaces the media key starts
+    that count anew."""
+    if root.signed.version < state.root_version:
+        raise BundleRefused("trust-state", f"root {state.root_version} was accepted before and is on neither side now")
+    version = staged.role("timestamp").signed.version
+    same = staged.timestamp_keys(state.root_version) == staged.timestamp_keys(root.signed.version)
+    if version < state.timestamp_version and same:
+        raise BundleRefused("rollback", f"timestamp {version} is older than {state.timestamp_version}, accepted before")
 
 
 def _top_signers(staged: Staged, root: Metadata[Root]) -> tuple[Signers, ...]:
