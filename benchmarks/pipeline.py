@@ -28,7 +28,9 @@ from appliance.daemon.streams import CameraStream
 from appliance.domain import Geodetic, Receipt
 from appliance.feeds import FeedSpec, open_feed
 from appliance.fusion import FusionSettings
-from appliance.inference import Detector, Lane, open_runner
+from appliance.inference.detector import Detector
+from appliance.inference.lane import Lane
+from appliance.inference.runner import open_runner
 from appliance.pipeline.intake import replay_order
 from appliance.pipeline.path import Path as OnePath
 from appliance.pipeline.path import PathPlan

@@ -73,6 +73,35 @@ def show(identity: Path, /, *, json: Annotated[bool, Parameter(negative="")] = F
     return 0
 
 
+@keys_app.command
+def trust(identity: Path, device: Path, /, *, json: Annotated[bool, Parameter(negative="")] = False) -> int:
+    """Believe a unit: keep its public identity beside a recipient's, for `appliance listen`.
+
+    Parameters
+    ----------
+    identity
+        The recipient's private identity file.
+    device
+        The unit's public identity file; compare its fingerprint with the unit's before you trust it.
+    json
+        One JSON object on standard output.
+    """
+    public = read_public(device)
+    if public.kind != "device":
+        raise IdentityRefused(
+            "kind", f"{device}: expected a unit's identity; found that of {public.kind} {public.name}"
+        )
+    kept = trusted_folder(identity) / f"{public.name}.{public.fingerprint[:16]}.json"
+    write_whole(kept, (public.to_json() + "\n").encode())
+    _tell(public, {"kept": str(kept)}, json=json)
+    return 0
+
+
+def trusted_folder(identity: Path) -> Path:
+    """Where the units that an identity believes stand."""
+    return identity.with_name(identity.name.removesuffix(".json") + ".trusted")
+
+
 def public_name(private: Path) -> Path:
     """Where the public half of a private identity file stands."""
     return private.with_name(private.name.removesuffix(".json") + ".public.json")

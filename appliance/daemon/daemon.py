@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path as FilePath
 from typing import Any, Final
 
 import msgspec
@@ -79,7 +80,7 @@ class Daemon:
         """Run until stopped, or until the feeds have ended. Raises ApplianceError where it cannot start."""
         with ExitStack() as house:
             self._build(house)
-            log.info("unit %s is up: epoch %d, bus %s", self._mission.unit.id, self._epoch, self._link.url)
+            log.info("unit %s is up: epoch %d, bus %s", self._mission.unit.id, self._epoch, self._url)
             notify("READY=1")
             try:
                 self._work()
@@ -106,18 +107,18 @@ class Daemon:
         self._recorder = self._build_recorder(house, msgspec.json.encode(plan, enc_hook=dict))
         self._build_feeds(house)
 
-    def _build_bus(self, house: ExitStack, outbox_path: Any) -> None:
+    def _build_bus(self, house: ExitStack, outbox_path: FilePath) -> None:
         settings = bus_settings(self._loaded)
-        self._outbox = Outbox(outbox_path, resend_window_s=self._mission.bus.resend_window_s)
+        self._outbox = Outbox(outbox_path, resend_s=self._mission.bus.resend_window_s)
         house.callback(self._outbox.close)
-        self._epoch = self._outbox.next_epoch()
-        url = settings.url
+        self._epoch = self._outbox.next_epoch(now_ns())
+        self._url = settings.url
         if settings.embedded_port is not None:
             broker = EmbeddedBroker(port=settings.embedded_port)
             broker.start()
             house.callback(broker.stop)
-            url = broker.url
-        self._link = Link(self._outbox, url, unit=self._mission.unit.id, tls=settings.tls)
+            self._url = broker.url
+        self._link = Link(self._outbox, self._url, unit=self._mission.unit.id, tls=settings.tls)
         self._link.start()
         house.callback(self._link.stop)
         sender = Sender(
@@ -212,7 +213,7 @@ class Daemon:
             link=self._link.status(),
             outbox=self._outbox.status(),
             recorder=self._recorder,
-            counts=self._path.counts,
+            counts=self._path.counts + self._publisher.counts,
         )
 
     # -- end -----------------------------------------------------------------------------------------------------
@@ -227,7 +228,7 @@ class Daemon:
         self._tell(self._path.finish(end_ns), end_ns)
         self._publisher.publish((status_result(self._status(), unit=self._mission.unit.id, produced_ns=now_ns()),))
         self._publisher.close()
-        if not self._link.drain(DRAIN_S):
+        if not self._outbox.wait_acknowledged(DRAIN_S):
             log.warning("the broker has not acknowledged everything; the rest waits in the outbox for the next start")
 
     def _summary(self) -> Summary:
@@ -237,7 +238,7 @@ class Daemon:
             epoch=self._epoch,
             sealed=self._publisher.sealed,
             acknowledged=outbox.acknowledged,
-            left_in_outbox=outbox.pending,
-            counts=dict(self._path.counts),
+            left_in_outbox=outbox.waiting,
+            counts=dict(self._path.counts + self._publisher.counts),
             status=self._status(),
         )

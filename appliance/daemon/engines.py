@@ -11,7 +11,9 @@ from typing import Final
 
 from appliance.config import LoadedMission
 from appliance.config.mission import Model
-from appliance.inference import Detector, Lane, open_runner
+from appliance.inference.detector import Detector
+from appliance.inference.lane import Lane
+from appliance.inference.runner import open_runner
 from appliance.slots import ActiveModel, Slots
 
 PROVIDERS: Final[Mapping[str, str]] = {

@@ -9,7 +9,7 @@ import msgspec
 
 from appliance.bus import LinkStatus, OutboxStatus
 from appliance.feeds import FeedStatus
-from appliance.inference import LaneStatus
+from appliance.inference.lane import LaneStatus
 from appliance.recorder import Recorder
 
 
@@ -30,7 +30,13 @@ def status_body(
         "outbox": _plain(outbox),
         "recording": None if recorder is None else {"full": recorder.full, "failure": recorder.failure},
         "counts": dict(sorted(counts.items())),
-        "sick": [*_sick_feeds(feeds), *_sick_lanes(lanes), *_sick_link(link), *_sick_recorder(recorder)],
+        "sick": [
+            *_sick_feeds(feeds),
+            *_sick_lanes(lanes),
+            *_sick_link(link),
+            *_sick_outbox(outbox),
+            *_sick_recorder(recorder),
+        ],
     }
 
 
@@ -48,7 +54,11 @@ def _sick_lanes(lanes: Sequence[LaneStatus]) -> list[str]:
 
 
 def _sick_link(link: LinkStatus) -> list[str]:
-    return [] if link.connected else [f"bus: {link.last_error or 'not connected yet'}"]
+    return [] if link.state == "connected" else [f"bus: {link.state}: {link.last_error}"]
+
+
+def _sick_outbox(outbox: OutboxStatus) -> list[str]:
+    return [] if outbox.state == "good" else [f"outbox: {outbox.trouble}"]
 
 
 def _sick_recorder(recorder: Recorder | None) -> list[str]:

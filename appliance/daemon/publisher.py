@@ -1,20 +1,33 @@
 """From results to envelopes on disk: sealed, then durable, then gone to the link.
 
-Nothing is told before it is sealed, and nothing counts as told before it is durable.
+Nothing is told before it is sealed, and nothing counts as told before it is durable. While the disk refuses, sealed
+envelopes wait in memory, bounded; what is given up is counted, and the close names it, so that an honest gap can be
+told from a suppressed one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import Final
 
 from appliance.bus import Outbox
+from appliance.bus import Priority as OutboxPriority
+from appliance.errors import BusUnavailable
 from appliance.pipeline.results import Priority, Result
 from appliance.sealing import Envelope, Sender
 
-#: Lower goes first where the outbox must choose.
-PRIORITIES: Final[dict[Priority, int]] = {"alert": 0, "entity": 1, "picture": 2, "status": 3}
-GRANT_PRIORITY: Final = 0
+ORDER: Final[dict[Priority, OutboxPriority]] = {
+    "alert": OutboxPriority.ALERT,
+    "entity": OutboxPriority.ENTITY,
+    "picture": OutboxPriority.PICTURE,
+    "status": OutboxPriority.STATUS,
+}
+#: Envelopes that wait for a disk that refuses: some minutes at ordinary rates, a few megabytes.
+MAX_WAITING: Final = 4_096
+
+Run = tuple[int, int]
 
 
 class Publisher:
@@ -23,21 +36,61 @@ class Publisher:
     def __init__(self, sender: Sender, outbox: Outbox) -> None:
         self._sender = sender
         self._outbox = outbox
-        self.sealed = 0
+        self._waiting: deque[tuple[Envelope, OutboxPriority]] = deque()
+        self._given_up: list[int] = []
+        self.counts: Counter[str] = Counter()
+
+    @property
+    def sealed(self) -> int:
+        """Results sealed in this epoch."""
+        return self._sender.sealed
 
     def open(self) -> None:
-        """Put the grant out, so that recipients can open what follows."""
-        self._outbox.put_many([(self._sender.grant(), GRANT_PRIORITY)])
+        """Make the grant durable, so that recipients can open what follows. Raises BusUnavailable."""
+        self._outbox.put_many([(self._sender.grant(), OutboxPriority.GRANT)])
 
     def publish(self, results: Sequence[Result]) -> None:
-        """Seal results and make them durable, in order."""
-        sealed: list[tuple[Envelope, int]] = [
-            (self._sender.seal(result.topic, result.payload), PRIORITIES[result.priority]) for result in results
-        ]
-        if sealed:
-            self._outbox.put_many(sealed)
-            self.sealed += len(sealed)
+        """Seal results and make them durable, in order; where the disk refuses, they wait."""
+        self._waiting.extend(
+            (self._sender.seal(result.topic, result.payload), ORDER[result.priority]) for result in results
+        )
+        self._flush()
 
     def close(self) -> None:
         """Put the close out: how many frames there were, so that a missing one shows."""
-        self._outbox.put_many([(self._sender.close(), GRANT_PRIORITY)])
+        self._flush()
+        lost = [envelope.counter for envelope, _ in self._waiting] + self._given_up
+        shed = merged([*self._outbox.shed_runs(self._sender.epoch), *_runs(lost)])
+        self._waiting.clear()
+        self._waiting.append((self._sender.close(shed=shed), OutboxPriority.CLOSE))
+        self._flush()
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
+        try:
+            self._outbox.put_many(list(self._waiting))
+        except BusUnavailable:
+            self.counts["disk_refusals"] += 1
+            while len(self._waiting) > MAX_WAITING:
+                self._given_up.append(self._waiting.popleft()[0].counter)
+                self.counts["results_given_up"] += 1
+            return
+        self._waiting.clear()
+
+
+def _runs(counters: Iterable[int]) -> list[Run]:
+    grouped = groupby(enumerate(sorted(counters)), key=lambda pair: pair[1] - pair[0])
+    spans = [[counter for _, counter in group] for _, group in grouped]
+    return [(span[0], span[-1]) for span in spans]
+
+
+def merged(runs: Iterable[Run]) -> tuple[Run, ...]:
+    """Ascending runs without overlap or touching neighbours."""
+    out: list[Run] = []
+    for first, last in sorted(runs):
+        if out and first <= out[-1][1] + 1:
+            out[-1] = (out[-1][0], max(last, out[-1][1]))
+        else:
+            out.append((first, last))
+    return tuple(out)

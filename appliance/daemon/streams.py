@@ -12,7 +12,7 @@ from typing import Final
 from appliance.domain import DetectedFrame, Fix, Frame, Plot, Report
 from appliance.errors import EngineUnavailable
 from appliance.feeds import Feed
-from appliance.inference import Lane
+from appliance.inference.lane import Lane
 
 _WAIT_S: Final = 0.2
 
