@@ -182,6 +182,11 @@ class Opener:
         known = self._units.get(unit, {}).get(epoch)
         return None if known is None or known.close is None else self._closed(known, known.close)
 
+    def audiences(self, unit: str, epoch: int) -> tuple[int, ...]:
+        """The audiences of an open epoch that are ours."""
+        known = self._units.get(unit, {}).get(epoch)
+        return () if known is None else tuple(sorted(known.keys))
+
     def epochs(self) -> tuple[tuple[str, int], ...]:
         """The epochs that are open, by unit and number."""
         return tuple((unit, epoch) for unit in sorted(self._units) for epoch in sorted(self._units[unit]))
