@@ -64,8 +64,8 @@ _ABBREVIATIONS: Final = frozenset(
         *("n", "s", "w", "m", "v", "p"),
     )
 )
-_SHARE: Final = 5
-"""How much of a sentence's language the whole report decides: as much as five words at most."""
+_SHARE: Final = 2
+"""How much of a sentence's language the whole report decides: as much as two words at most."""
 _WORD_WEIGHT: Final = 12
 """Of a word of one language; a word of two counts half. Twelve divides by 1, 2, 3 and 4."""
 

@@ -28,7 +28,7 @@ CONFIDENCE: Final = {
 """Reliability of the source → confidence for credibility 1 to 6."""
 _GRADE: Final = re.compile(r"\s{0,3}([A-Fa-f])\s?[-/]?\s?([1-6])\s{0,3}")
 _LABELLED: Final = re.compile(
-    r"\b(?:admiralty(?: code| grade)?|grade[d]?|grading|graded as|rated|rating|evaluation|évaluation|cotation|coté|cotée|"
+    r"\b(?:admiralty(?: code| grade)?|grade[d]?|grading|graded as|rated|rating|evaluation|évaluation|cotation|cotée?|"
     r"note|fiabilité|bewertung|bewertet|einstufung|quellenbewertung|bewäertung|bewäert|source rating|eval|"
     r"quelle|source|nato)"
     r"\s?(?:mat|mit|as|à|is|:|=|,)?\s{0,2}(?P<grade>[a-f]\s?[-/]?\s?[1-6])(?![\w\ufffd]|[.,][0-9])"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Generic, TypeVar
 
-from appliance.reading.text import Folded, Token, tokens
+from appliance.reading.text import ELIDED, Folded, Token, tokens
 from appliance.reading.words.de import GERMAN
 from appliance.reading.words.en import ENGLISH
 from appliance.reading.words.fr import FRENCH
@@ -104,6 +104,19 @@ class Lexicon:
         return found[0] if found else 0
 
 
+_TELLING: Final = (
+    "function",
+    "nothing",
+    "no_noun",
+    "no_verb",
+    "seen",
+    "conditional",
+    "breaks",
+    "indefinite",
+    "definite",
+    "blockers",
+)
+"""The lists whose single words tell the language."""
 _LISTS: Final = [
     "number_joiner",
     "approximate",
@@ -150,9 +163,15 @@ def lexicons() -> Mapping[Language, Lexicon]:
 def split_phrase(phrase: str) -> tuple[str, ...]:
     """The words of a phrase, cut as a report's text is cut."""
     low = unicodedata.normalize("NFC", phrase).lower()
-    offsets = tuple(range(len(low)))
-    items = tokens(Folded(low, low, offsets, tuple(o + 1 for o in offsets)))
-    return tuple(token.text for token in items if token.kind != "line")
+    return tuple(word for piece in low.split() for word in _pieces(piece))
+
+
+def _pieces(piece: str) -> tuple[str, ...]:
+    """One blank-separated piece, cut; ``d'`` at the end of a phrase is the word that it is before a noun."""
+    if piece.endswith("'") and piece[:-1] in ELIDED:
+        return (piece,)
+    offsets = tuple(range(len(piece)))
+    return tuple(token.text for token in tokens(Folded(piece, piece, offsets, tuple(o + 1 for o in offsets))))
 
 
 def _variants(phrase: str, language: Language) -> Iterable[tuple[str, ...]]:
@@ -220,7 +239,7 @@ def _compile(words: Words) -> Lexicon:
     numbers = {form: value for phrase, value in words.numbers.items() for form in _variants(phrase, language)}
     return Lexicon(
         words=words,
-        function=_set(words.function, language),
+        function=frozenset().union(*(_set(getattr(words, name), language) for name in _TELLING)),
         kinds=Phrases(_kinds(words)),
         heads=tuple(sorted(_heads(words), key=lambda head: -len(head[0]))),
         numbers=Phrases(numbers.items()),

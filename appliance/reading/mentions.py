@@ -17,9 +17,12 @@ from appliance.reading.clauses import Layout
 from appliance.reading.identities import Names
 from appliance.reading.lexicon import LANGUAGES, Kind, Lexicon, lexicons
 from appliance.reading.numbers import Quantity
+from appliance.reading.words.model import Language
 
 _MOST_ADJECTIVES: Final = 4
 _SHORTEST_MODIFIER: Final = 3
+_DOUBTFUL: Final = 0.7
+"""*Smoke* points to a fire."""
 _PLURAL: Final = (2, 0.6)
 """A bare plural: two is the least that it can mean."""
 _FRENCH_LINKS: Final = frozenset(("de", "d'", "à", "a", "en"))
@@ -39,6 +42,7 @@ class Mention:
     counted: bool = False
     """Whether the count was said, by a number or an article, rather than taken from the noun's form."""
     plural: bool = False
+    language: Language = "en"
     identities: tuple[Identity, ...] = ()
 
 
@@ -72,33 +76,33 @@ def _at(layout: Layout, index: int, names: Names) -> tuple[Mention | None, int]:
     found = kind_at(layout, index)
     if found is None:
         return None, index + 1
-    length, kind = found
+    length, kind, language = found
     stop = index + length
     if kind.category is None or _hangs_on_number(layout, index):
         return None, stop
     count, factor = _PLURAL if kind.plural else (1, 1.0)
-    mention = Mention(
-        index, index, stop, kind.category, count, factor * (0.7 if kind.doubtful else 1.0), plural=kind.plural
-    )
+    factor *= _DOUBTFUL if kind.doubtful else 1.0
+    mention = Mention(index, index, stop, kind.category, count, factor, plural=kind.plural, language=language)
     named = names.after_vessel(stop) if is_a(kind.category, "vessel") else None
     if named is None:
         return mention, stop
     return replace(mention, stop=named[0], identities=(Identity(kind="name", value=named[1]),)), named[0]
 
 
-def kind_at(layout: Layout, index: int) -> tuple[int, Kind] | None:
-    """(number of tokens, kind) of the category phrase at ``index``, the sentence's own language first."""
+def kind_at(layout: Layout, index: int) -> tuple[int, Kind, Language] | None:
+    """(number of tokens, kind, language) of the category phrase at ``index``: the longest, the sentence's own first."""
     if layout.items[index].kind == "mark":
         return None
     own = layout.lexicon(index)
-    found = own.kinds.at(layout.items, index) or _compound(layout, index, own)
-    if found is not None:
-        return found
+    best = own.kinds.at(layout.items, index) or _compound(layout, index, own)
+    spoken = own.words.language
     for language in LANGUAGES:
         other = lexicons()[language].kinds.at(layout.items, index)
-        if other is not None and not other[1].only_here and not other[1].doubtful:
-            return other
-    return None
+        if other is None or other[1].only_here or other[1].doubtful or other[1].category is None:
+            continue
+        if best is None or (other[0] > best[0] and best[1].category is not None):
+            best, spoken = other, language
+    return None if best is None else (*best, spoken)
 
 
 def _compound(layout: Layout, index: int, lexicon: Lexicon) -> tuple[int, Kind] | None:
@@ -145,16 +149,33 @@ def _phrase(layout: Layout, counts: Mapping[int, Quantity], mention: Mention, fl
             return _counted(layout, mention, quantity)
         if index <= floor:
             break
-        token = items[index - 1]
-        lexicon = layout.lexicon(index - 1)
-        if lexicon.ends("indefinite", items, index):
+        if _has(layout, mention, "indefinite", index):
             return replace(mention, begin=index - 1, counted=True, count=1 if not mention.plural else mention.count)
-        if lexicon.ends("definite", items, index):
-            return replace(mention, begin=index - 1, definite=True)
-        if token.kind != "word" or lexicon.ends("blockers", items, index):
+        if _has(layout, mention, "definite", index):
+            contracted = _has(layout, mention, "blockers", index)
+            return replace(mention, begin=mention.begin if contracted else index - 1, definite=True)
+        measure = _measure_before(layout, index, floor)
+        if not measure and (items[index - 1].kind != "word" or _has(layout, mention, "blockers", index)):
             break
-        index -= 1
+        index -= max(measure, 1)
     return _counted_after(layout, mention, counts)
+
+
+def _has(layout: Layout, mention: Mention, name: str, stop: int) -> bool:
+    """Whether a word of the list ends before ``stop``, in the sentence's language or the noun's own."""
+    own, spoken = layout.lexicon(stop - 1), lexicons()[mention.language]
+    return bool(own.ends(name, layout.items, stop) or (spoken is not own and spoken.ends(name, layout.items, stop)))
+
+
+def _measure_before(layout: Layout, stop: int, floor: int) -> int:
+    """How many tokens of a measure end before ``stop`` and stand as an adjective: ``30-metre``, ``12 m``."""
+    items = layout.items
+    unit = layout.lexicon(stop - 1).units_m.ending(items, stop)
+    length = unit[0] if unit else 1
+    begin = stop - length - 1
+    if begin < floor or items[begin].kind != "number":
+        return 0
+    return length + 1 if unit or items[stop - 1].glued else 0
 
 
 def _counted(layout: Layout, mention: Mention, quantity: Quantity) -> Mention:

@@ -18,6 +18,7 @@ from typing import Final, Literal
 from appliance.reading.clauses import Layout
 from appliance.reading.lexicon import Lexicon
 from appliance.reading.mentions import Mention
+from appliance.reading.text import Token
 
 Verdict = Literal["said", "denied", "dropped"]
 NegatorKind = Literal["no_noun", "no_verb", "nobody", "nothing"]
@@ -28,6 +29,8 @@ _SEEN_REACH: Final = 6
 _MOST_ADJECTIVES: Final = 3
 _ASKED_REACH: Final = 3
 _WANTED_REACH: Final = 3
+_BRIEF: Final = 2
+"""Words of a segment that says *nothing* and nothing else."""
 _HEDGED: Final = 0.7
 """*Possibly*, *vielleicht*: lowers the confidence of what the segment says."""
 _NE: Final = frozenset(("ne", "n'"))
@@ -67,9 +70,16 @@ def _negator(layout: Layout, lexicon: Lexicon, index: int) -> Negator | None:
         return Negator(index, index + 1, "no_verb")
     if not length or (items[index].text in _NE_ONLY and lexicon.words.language == "fr" and not _has_ne(layout, index)):
         return None
+    if kind == "no_noun" and lexicon.has("nobody", items, index) == length and _goes_on(items, index + length, lexicon):
+        kind = "nobody"
     if items[index].text == "no" and index + 1 < len(items) and items[index + 1].kind != "word":
         return None
     return Negator(index, index + length, kind)
+
+
+def _goes_on(items: tuple[Token, ...], index: int, lexicon: Lexicon) -> bool:
+    """Whether a verb or preposition follows, and no noun: Luxembourgish *keen huet …* is nobody."""
+    return index < len(items) and lexicon.has("blockers", items, index) > 0
 
 
 def _has_ne(layout: Layout, index: int) -> bool:
@@ -87,7 +97,9 @@ def judge(layout: Layout, found: Sequence[Mention], denials: Sequence[Negator]) 
     verdicts: list[Verdict] = []
     for position, mention in enumerate(found):
         before = (found[position - 1], verdicts[position - 1]) if position else None
-        if _is_unreal(layout, mention) or (before and before[1] == "dropped" and _listed(layout, before[0], mention)):
+        if _is_unreal(layout, mention, found[position - 1] if position else None) or (
+            before and before[1] == "dropped" and _listed(layout, before[0], mention)
+        ):
             verdicts.append("dropped")
             continue
         direct = any(_denies_noun(layout, denial, mention) for denial in denials)
@@ -151,7 +163,7 @@ def _denies_clause(layout: Layout, denial: Negator, mention: Mention, found: Seq
     if not inside and not (alone and denial.kind == "no_verb"):
         return False
     if denial.kind == "nobody":
-        return denial.stop <= mention.start and _says_seen(layout, denial, denial.stop, mention.start)
+        return denial.stop <= mention.start and _says_seen(layout, denial, denial.stop, stop)
     if denial.kind != "no_verb":
         return False
     return _says_seen(layout, denial, start, stop) or _says_elsewhere(layout, denial, stop)
@@ -171,7 +183,7 @@ def _says_elsewhere(layout: Layout, denial: Negator, stop: int) -> bool:
     return begin < stop and layout.items[begin].text == "<place>"
 
 
-def _is_unreal(layout: Layout, mention: Mention) -> bool:
+def _is_unreal(layout: Layout, mention: Mention, before: Mention | None) -> bool:
     """Whether the mention is asked for, conditional, or in a question."""
     if layout.sentence[mention.start] in layout.questions:
         return True
@@ -179,7 +191,8 @@ def _is_unreal(layout: Layout, mention: Mention) -> bool:
     start, stop = layout.extent(mention.start, layout.clause)
     if any(lexicon.has("conditional", items, i) for i in range(start, mention.start)):
         return True
-    for end in range(max(start + 1, mention.begin - _ASKED_REACH), mention.start + 1):
+    floor = max(start, before.stop if before else 0)
+    for end in range(max(floor + 1, mention.begin - _ASKED_REACH), mention.start + 1):
         between = items[end : mention.begin]
         if lexicon.ends("asked", items, end) and all(token.kind == "word" for token in between):
             return True
@@ -207,15 +220,15 @@ def nothing_seen(
     for denial in denials:
         if denial.kind not in {"nothing", "nobody"} or layout.sentence[denial.start] in layout.questions:
             continue
-        if any(
-            layout.clause[mention.start] == layout.clause[denial.start] and mention.begin >= denial.start
-            for mention in found
-        ):
-            continue
         start, stop = layout.extent(denial.start, layout.segment)
         words = [i for i in range(start, stop) if layout.items[i].kind == "word"]
-        plain = denial.kind == "nothing" and (denial.stop - denial.start > 1 or len(words) <= 2)
-        aboard = denial.kind == "nobody" and any(layout.items[i].text in _ABOARD for i in words)
-        if plain or aboard or _says_seen(layout, denial, start, stop):
+        if denial.kind == "nobody" and any(layout.items[i].text in _ABOARD for i in words):
+            taken.append((denial, "person"))
+            continue
+        clause = layout.clause[denial.start]
+        if any(layout.clause[mention.start] == clause and mention.begin >= denial.start for mention in found):
+            continue
+        brief = denial.kind == "nothing" and (denial.stop - denial.start > 1 or len(words) <= _BRIEF)
+        if brief or _says_seen(layout, denial, start, stop):
             taken.append((denial, "unknown" if denial.kind == "nothing" else "person"))
     return tuple(taken)

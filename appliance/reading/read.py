@@ -142,8 +142,9 @@ def _mentions(text: Folded, facts: _Facts) -> tuple[Mention, ...]:
     names = Names(
         text, layout, is_shouting(text), lambda index: facts.gazetteer.names.at(layout.items, index) is not None
     )
-    found = merge_appositions(layout, mentions(layout, quantities(layout), names))
-    return give_numbers(layout, found, facts.numbers)
+    nobody = {denial.start for denial in negators(layout) if denial.kind == "nobody"}
+    named = [mention for mention in mentions(layout, quantities(layout), names) if mention.start not in nobody]
+    return give_numbers(layout, merge_appositions(layout, named), facts.numbers)
 
 
 class _Claims:
@@ -223,8 +224,10 @@ class _Claims:
 
     def _begin(self, mention: Mention) -> int:
         """The first token of a denied thing: its *no*, where that stands right before."""
-        close = [denial.start for denial in self._denials if denial.stop == mention.begin and denial.kind == "no_noun"]
-        return close[0] if close else mention.begin
+        for denial in self._denials:
+            if denial.kind == "no_noun" and denial.start <= mention.begin <= denial.stop <= mention.start:
+                return denial.start
+        return mention.begin
 
     def _confidence(self, mention: Mention, denied: bool) -> float:
         layout = self._facts.layout

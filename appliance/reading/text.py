@@ -139,7 +139,7 @@ _TOKEN: Final = re.compile(
     r"|(?P<mark>[^\w\s]|_)"
 )
 #: What stands before an apostrophe and is a word of its own: French and Luxembourgish elision.
-_ELIDED: Final = frozenset(("l", "d", "n", "j", "m", "t", "s", "c", "qu", "jusqu", "lorsqu", "puisqu", "quelqu"))
+ELIDED: Final = frozenset(("l", "d", "n", "j", "m", "t", "s", "c", "qu", "jusqu", "lorsqu", "puisqu", "quelqu"))
 
 
 def tokens(text: Folded) -> tuple[Token, ...]:
@@ -167,7 +167,7 @@ def _words(text: str, start: int, glued: bool) -> list[Token]:
     head, apostrophe, tail = text.partition("'")
     if not apostrophe or (head.endswith("n") and tail == "t"):
         return [Token(text, start, start + len(text), "word", glued)]
-    cut = len(head) + (1 if head in _ELIDED else 0)
+    cut = len(head) + (1 if head in ELIDED else 0)
     first = Token(text[:cut], start, start + cut, "word", glued)
     rest = text[cut:]
     if rest.startswith("'") or not rest:

@@ -52,8 +52,8 @@ _ZONE: Final = (
     r"|\s?(?P<local>(?:heures?\s)?locales?|local(?:\stime)?|lt|ortszeit|lokalzeit|lokalzäit|uertszäit)(?![\w\ufffd]))"
 )
 _AFTERNOON: Final = (
-    r"(?:\s?(?P<half>a\.?m\.?|p\.?m\.?|in the (?:afternoon|evening)|de l'après-midi|du soir|nachmittags|abends|nomëttes|"
-    r"owes)(?![\w\ufffd]))"
+    r"(?:\s?(?P<half>a\.?m\.?|p\.?m\.?|in the (?:afternoon|evening)|de l'après-midi|du soir|nachmittags|abends|"
+    r"nomëttes|owes)(?![\w\ufffd]))"
 )
 _CLOCKS: Final = tuple(
     re.compile(_EDGE + form + rf"{_AFTERNOON}?(?:{_ZONE})?(?![\w\ufffd]|[:.][0-9])")

@@ -216,7 +216,7 @@ GERMAN: Final = Words(
     at_most="bis zu,höchstens,maximal,nicht mehr als",
     indefinite="ein,eine,einen,einem,einer,eines,weiteres,weitere,weiterer,weiteren",
     definite="""
-        der,die,das,den,dem,des,dieser,diese,dieses,diesen,diesem,sein,seine,ihr,ihre,jenes,besagte,dasselbe,dieselbe,
+        der,die,das,den,dem,des,dieser,diese,dieses,diesen,diesem,sein,seine,ihr,ihre,jenes,besagte,vom,zum,beim,zur,im,am,dasselbe,dieselbe,
         derselbe""",
     blockers="""
         von,vom,zu,zum,zur,bei,beim,in,im,an,am,auf,aus,mit,ohne,für,nach,vor,über,unter,neben,ist,sind,war,waren,hat,

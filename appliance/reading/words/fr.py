@@ -67,7 +67,8 @@ FRENCH: Final = Words(
             rôdeur/rôdeurs,combattant/combattants,victime/victimes,kayakiste/kayakistes,promeneur/promeneurs,
             cavalier/cavaliers,disparu/disparus,adolescent/adolescents""",
         "vehicle": """
-            véhicule/véhicules,blindé/blindés,engin blindé/engins blindés,tracteur/tracteurs,quad/quads,
+            véhicule/véhicules,véhicule blindé/véhicules blindés,
+            blindé/blindés,engin blindé/engins blindés,tracteur/tracteurs,quad/quads,
             chariot élévateur/chariots élévateurs,engin/engins""",
         "vehicle/car": """
             voiture/voitures,auto/autos,automobile/automobiles,berline/berlines,jeep/jeeps,4 x 4,taxi/taxis,
@@ -205,7 +206,7 @@ FRENCH: Final = Words(
     approximate="environ,à peu près,près de,presque,approximativement,au moins,plus de,plus d',pas moins de",
     at_most="jusqu' à,au plus,au maximum,pas plus de,maximum",
     indefinite="un,une,autre",
-    definite="le,la,l',les,ce,cet,cette,ces,ledit,son,sa,ses,leur,leurs,du,au,même",
+    definite="le,la,l',les,ce,cet,cette,ces,ledit,son,sa,ses,leur,leurs,du,au,aux,même",
     blockers="""
         de,d',du,des,à,au,aux,dans,en,sur,par,avec,sans,pour,près,vers,sous,est,sont,était,étaient,a,ont,il,elle,ils,
         elles,nous,vous,je,j',qui,que,qu',y,ici,pas,ne,n',plus,et,ou,ni,mais,si,quand,bord,cap,direction,vu,vus,aperçu,
@@ -287,6 +288,7 @@ FRENCH: Final = Words(
     of="de,du,d',de la,de l',des",
     here="moi,nous,ma position,notre position,ici,mon poste,notre poste,notre navire,notre bord,mon bord",
     at="""
+        au dessus de,au dessus du,au dessus des,au dessus de la,au dessus de l',à bord de,à bord du,
         à,au,en,dans,sur,à la,à l',dans le,dans la,sur le,position,en position,aux,devant,pos,grille,point,dans l',
         le long de""",
     near="""

@@ -36,7 +36,7 @@ _TENS: Final = ["zwanzeg", "drësseg", "véierzeg", "fofzeg", "siechzeg", "siwwe
 
 def _numbers() -> dict[str, int]:
     known = {word: value for value, word in enumerate(_LOW)}
-    known |= dict.fromkeys(("een", "eng", "engem", "enger", "en"), 1)
+    known |= dict.fromkeys(("een", "ee", "eng", "engem", "enger", "en"), 1)
     known |= dict.fromkeys(("zwou", "zwéin", "zwéi", "zwéng"), 2)
     known |= {
         "siwwen": 7,
@@ -63,6 +63,7 @@ def _numbers() -> dict[str, int]:
 LUXEMBOURGISH: Final = Words(
     language="lb",
     function="""
+        dir,un,gesitt,hatt,ze,kann,kënnen,kënnt,kucken,läien,leeft,falls,ëmmer,vläicht,eppes,jo,neen,firwat,wou,wien,
         de,den,dem,dat,déi,dës,dëst,d',an,ass,sinn,war,waren,mat,vun,vum,zu,zum,bei,beim,net,nët,keen,keng,kee,kengem,
         en,eng,engem,enger,et,sech,op,aus,fir,no,iwwer,ënner,mir,ech,hien,si,huet,hunn,gouf,goufen,am,um,mee,oder,och,
         nach,näischt,zwee,zwou,dräi,véier,fënnef,siwen,aacht,néng,zéng,gesinn,gesi,fiert,nërdlech,südlech,ëstlech,
@@ -194,8 +195,8 @@ LUXEMBOURGISH: Final = Words(
         ongeféier,ëm déi,ronn,bal,circa,ca,op d'mannst,méi wéi,knapps,eppes iwwer,mindestens,iwwer,op d' mannst,
         geschate""",
     at_most="bis zu,héchstens,maximal,net méi wéi",
-    indefinite="e,en,een,eng,engem,enger,weideren,weidert,weider,aneren,anert",
-    definite="de,den,dem,der,d',dat,déi,dës,dëse,dësen,dëst,säin,seng,hir,hiert,dee,deen,datselwecht",
+    indefinite="e,en,een,ee,eng,engem,enger,weideren,weidert,weider,aneren,anert",
+    definite="de,den,dem,der,d',dat,déi,dës,dëse,dësen,dëst,säin,seng,hir,hiert,dee,deen,vum,zum,beim,am,um,datselwecht",
     blockers="""
         vun,vum,zu,zum,bei,beim,an,am,um,op,aus,mat,ouni,fir,no,vir,virun,iwwer,ënner,niewent,ass,sinn,war,waren,huet,
         hunn,gëtt,gouf,goufen,et,hien,si,mir,ech,sech,net,oder,mee,wann,wéi,dass,do,hei,richtung,gesinn,gesi,gesichtet,
