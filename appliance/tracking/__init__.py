@@ -1,0 +1,10 @@
+"""Tracks in the picture of one camera, and where on the ground they are.
+
+Not here: detections (inference makes them), entities over several sensors (fusion makes them).
+"""
+
+from __future__ import annotations
+
+from appliance.tracking.tracker import ImageTracker, TrackerSettings
+
+__all__ = ["ImageTracker", "TrackerSettings"]
