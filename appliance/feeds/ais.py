@@ -138,7 +138,7 @@ class AisParser:
 
     def _message(self, message: Any, number: int, received_ns: int | None, tap: Tap) -> Plot | None:
         kind = int(message.msg_type)
-        mmsi = check_mmsi(f"{int(message.mmsi):09d}")
+        mmsi = check_mmsi(f"{int(_needed(message, 'mmsi')):09d}")
         observed_ns = self._time_of(message, received_ns)
         if kind in _STATIC_TYPES:
             self._fleet.learn(mmsi, name=_text(message, "shipname"), ship_type=_ship_type(message))
@@ -150,7 +150,7 @@ class AisParser:
         if kind == 21 and message.virtual_aid:
             tap.ignored("virtual aid")  # nothing floats there
             return None
-        if not check_place(float(message.lat), float(message.lon)):
+        if not check_place(_needed(message, "lat"), _needed(message, "lon")):
             tap.ignored("position not available")
             return None
         return self._fleet.plot(_position(kind, mmsi, message), observed_ns, f"{self._name}:{number}")
@@ -171,18 +171,27 @@ class AisParser:
 
 
 def _position(kind: int, mmsi: str, message: Any) -> Position:
-    altitude = float(message.alt) if kind == 9 else 4095.0
+    altitude = _needed(message, "alt") if kind == 9 else 4095.0
     accuracy: Literal["accurate", "plain"] = "accurate" if message.accuracy else "plain"
+    fixed = kind == 21
     return Position(
         mmsi=mmsi,
-        latitude_deg=float(message.lat),
-        longitude_deg=float(message.lon),
-        speed_mps=0.0 if kind == 21 else speed_mps(float(message.speed), _NOT_AVAILABLE_KNOTS.get(kind, 102.3)),
-        course_rad=None if kind == 21 else course_rad(float(message.course), _NOT_AVAILABLE_COURSE.get(kind, 360.0)),
+        latitude_deg=_needed(message, "lat"),
+        longitude_deg=_needed(message, "lon"),
+        speed_mps=0.0 if fixed else speed_mps(_needed(message, "speed"), _NOT_AVAILABLE_KNOTS.get(kind, 102.3)),
+        course_rad=None if fixed else course_rad(_needed(message, "course"), _NOT_AVAILABLE_COURSE.get(kind, 360.0)),
         accuracy="coarse" if kind == 27 else accuracy,
         altitude_m=altitude if altitude < 4095.0 else None,
         aircraft=kind == 9,
     )
+
+
+def _needed(message: Any, field: str) -> float:
+    """A field without which a report means nothing; pyais gives None for what a short message does not hold."""
+    value = getattr(message, field, None)
+    if not isinstance(value, int | float):
+        raise BadRecord("short message", f"a message that ends before its {field}")
+    return float(value)
 
 
 def _produce(line: bytes) -> Any:

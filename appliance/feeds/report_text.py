@@ -111,18 +111,23 @@ def clean(text: str) -> str:
     """The text as it will be carried, see the rules above. Raises ``BadReport``."""
     if "\0" in text:
         raise BadReport("NUL", "a text that holds NUL")
-    try:
-        size = len(text.encode("utf-8"))
-    except UnicodeEncodeError as e:  # a lone surrogate from a JSON escape
-        raise BadReport("not UTF-8", "a text that cannot be written as UTF-8") from e
-    if size > MAX_TEXT_BYTES:
-        raise BadReport("too long", f"expected at most {MAX_TEXT_BYTES} bytes of text; found {size}")
+    _check_size(text)
     lines = text.replace("\r\n", "\n").replace("\r", "\n").translate(_HIDDEN)
     tidy = "".join(c if c in "\n\t" or unicodedata.category(c) != "Cc" else " " for c in lines)
     tidy = unicodedata.normalize("NFC", tidy).strip()
     if not tidy:
         raise BadReport("empty", "a report without text")
+    _check_size(tidy)  # composing may lengthen
     return tidy
+
+
+def _check_size(text: str) -> None:
+    try:
+        size = len(text.encode("utf-8"))
+    except UnicodeEncodeError as e:  # a lone surrogate
+        raise BadReport("not UTF-8", "a text that cannot be written as UTF-8") from e
+    if size > MAX_TEXT_BYTES:
+        raise BadReport("too long", f"expected at most {MAX_TEXT_BYTES} bytes of text; found {size}")
 
 
 def _one_line(text: str) -> str:

@@ -32,6 +32,21 @@ REPLAYED_SCHEMES: Final = frozenset({"file", "dir"})
 Taken = Callable[[], None]
 
 
+class Backoff:
+    """How long to pause before the next try: doubling from the first to the cap, anew after progress."""
+
+    def __init__(self, first_s: float, cap_s: float) -> None:
+        self._first_s = first_s
+        self._cap_s = cap_s
+        self._next_s = first_s
+
+    def pause_s(self, *, progress: bool) -> float:
+        """The pause after a try that did or did not bring anything."""
+        pause_s = self._first_s if progress else self._next_s
+        self._next_s = min(pause_s * 2, self._cap_s)
+        return pause_s
+
+
 class Feed:
     """One supervised feed. ``start`` once, ``take`` from one thread, ``stop`` at the end."""
 
@@ -165,17 +180,14 @@ class Feed:
     # -- the thread ---------------------------------------------------------------------------------------------
 
     def _supervise(self) -> None:
-        pause_s = self._spec.backoff_first_s
+        backoff = Backoff(self._spec.backoff_first_s, self._spec.backoff_cap_s)
         try:
             while True:
                 received_before = self._received
                 if self._run_once():
                     return
-                if self._received > received_before:
-                    pause_s = self._spec.backoff_first_s
                 self._enter("backing-off")
-                self.wait(pause_s)
-                pause_s = min(pause_s * 2, self._spec.backoff_cap_s)
+                self.wait(backoff.pause_s(progress=self._received > received_before))
                 with self._changed:
                     self._restarts += 1
         except Stopped:

@@ -160,11 +160,10 @@ class Decoder:
                 options=order.input_options,
                 timeout=(order.open_s, order.read_s),
             )
-        except self._av.error.InvalidDataError as e:
-            kind = Kind.AWAY if order.live else Kind.UNUSABLE
-            raise _Finished(kind, f"not a video that can be read: {e.strerror}") from e
         except (self._av.error.FFmpegError, OSError, ValueError) as e:
-            raise _Finished(Kind.AWAY, f"cannot be opened: {getattr(e, 'strerror', None) or e}") from e
+            if order.live or isinstance(e, OSError):
+                raise _Finished(Kind.AWAY, f"cannot be opened: {_why(e)}") from e
+            raise _Finished(Kind.UNUSABLE, f"not a video that can be read: {_why(e)}") from e
 
     def _video_stream(self, container: Any) -> Any:
         order = self._order
@@ -198,7 +197,7 @@ class Decoder:
             except (self._av.error.FFmpegError, OSError) as e:
                 self._bad(REASON_CONTAINER)
                 self._faults += 1
-                why = f"gone: {e.strerror or e}"
+                why = f"gone: {_why(e)}"
                 damaged = isinstance(e, self._av.error.InvalidDataError)
                 going_on = damaged and self._faults < MAX_CONTAINER_FAULTS
         if self._order.live:
@@ -253,6 +252,11 @@ class Decoder:
             self._channel.sendall(pack(message))
         except OSError:
             os._exit(0)  # the parent is gone
+
+
+def _why(e: Exception) -> str:
+    """Never ``str(e)``: it may hold the address with its password."""
+    return getattr(e, "strerror", None) or type(e).__name__
 
 
 if __name__ == "__main__":
