@@ -146,7 +146,9 @@ def _plain(value: object) -> bool:
         return all(type(key) is int and _plain(item) for key, item in value.items())
     if isinstance(value, list):
         return all(_plain(item) for item in value)
-    return type(value) in (int, bytes, str)
+    if type(value) is int:
+        return -(2**64) <= value < 2**64  # beyond that CBOR writes it with a tag
+    return type(value) in (bytes, str)
 
 
 def split_signed(data: bytes) -> tuple[bytes, bytes]:
