@@ -152,11 +152,7 @@ def test_a_frame_has_one_encoding(reader: PrivateIdentity, sender: Sender, opene
     ciphertext = cipher.encrypt(frame_nonce(base_iv, 0), b"payload", frame_aad(TOPIC))
     size = len(ciphertext)
     variants = {
-        "no tag": bytes.fromhex("8343a10103a20448")
-        + reference_kid
-        + bytes.fromhex("0641005817")[:3]
-        + b"\x57"
-        + ciphertext,
+        "no tag": bytes.fromhex("8343a10103a20448") + reference_kid + bytes.fromhex("064100") + b"\x57" + ciphertext,
         "long length": data[:9] + reference_kid + bytes.fromhex("064100") + b"\x58" + bytes((size,)) + ciphertext,
         "longer length": data[:9] + reference_kid + bytes.fromhex("064100") + b"\x59\x00" + bytes((size,)) + ciphertext,
         "long IV": data[:9] + reference_kid + bytes.fromhex("06420000") + b"\x57" + ciphertext,
@@ -289,9 +285,7 @@ def test_an_epoch_that_was_given_up_does_not_come_back(device: PrivateIdentity, 
         assert view.accept(frame.topic, frame.data) == NoGrant(unit="alpha", kind="frame")
         earlier = Sender("alpha", 0, device, [reader.public], 1)
         assert refused(view, earlier.grant().topic, earlier.grant().data) == "stale"
-        assert (
-            refused(view, "edge/v1/alpha/close/1", first.close().data if not first._closed else bytes(5000)) == "stale"
-        )
+        assert refused(view, "edge/v1/alpha/close/1", bytes(5000)) == "stale"
 
 
 def _without(key: int) -> Callable[[dict[int, Any]], object]:
@@ -368,10 +362,7 @@ def _noncanonical(sender: Sender) -> dict[str, bytes]:
         "long number": bytes.fromhex("a8011801") + body[3:],
         "indefinite map": b"\xbf" + body[1:] + b"\xff",
         "duplicate key": bytes.fromhex("a9010101") + b"\x01" + body[3:],
-        "keys out of order": bytes.fromhex("a80265")
-        + b"alpha"
-        + b"\x01\x01"
-        + body[len(bytes.fromhex("a801010265")) + 5 :],
+        "keys out of order": bytes.fromhex("a80265") + b"alpha" + b"\x01\x01" + body[10:],
         "cut short": body[:-1],
         "nothing but a break": b"\xff",
         "reserved": b"\x1c",
@@ -552,13 +543,18 @@ TOPICS = st.sampled_from([TOPIC, GRANT_TOPIC, CLOSE_TOPIC, "edge/v1/bravo/grant/
 FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
+def _outcome(opener: Opener, topic: str, data: bytes) -> str:
+    """The name of the outcome, or the reason of the refusal."""
+    try:
+        return type(opener.accept(topic, data)).__name__
+    except EnvelopeRefused as e:
+        return e.reason
+
+
 @FUZZ
 @given(topic=st.one_of(TOPICS, st.text(max_size=60)), data=st.binary(max_size=400))
 def test_random_bytes_end_in_a_refusal_or_wait_for_a_grant(opener: Opener, topic: str, data: bytes) -> None:
-    try:
-        assert isinstance(opener.accept(topic, data), NoGrant)
-    except EnvelopeRefused as e:
-        assert e.reason
+    assert _outcome(opener, topic, data) not in ("Opened", "Granted", "Closed")
 
 
 @FUZZ
@@ -573,10 +569,7 @@ def test_a_mutated_frame_never_opens(sender: Sender, opener: Opener, edits: list
     mutated = bytes(data[: len(data) - cut])
     if mutated == original:
         return
-    try:
-        assert isinstance(opener.accept(TOPIC, mutated), NoGrant)
-    except EnvelopeRefused as e:
-        assert e.reason in ("encoding", "signature", "size")
+    assert _outcome(opener, TOPIC, mutated) in ("NoGrant", "encoding", "signature", "size")
 
 
 VALUES = st.recursive(
