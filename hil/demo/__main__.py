@@ -101,8 +101,9 @@ def demo(folder: Path, duration_s: float, seed: int, phases: Phases) -> dict[str
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; return the exit code."""
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupted)
-    console = Console(stderr=True, highlight=False)
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, _interrupted)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         with contextlib.ExitStack() as house:
             folder = _folder(options.keep, house)
@@ -122,6 +123,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _interrupted(*_: object) -> None:
+    """The first interrupt ends the demo; a second one must not end the tidying up."""
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

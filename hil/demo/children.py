@@ -16,6 +16,9 @@ END_S = 8.0
 """How long a child may take to end in order before it is killed."""
 MAX_LINE_BYTES = 4 * 1024 * 1024
 
+_APPLIANCE = (sys.executable, "-c", "from appliance.cli import main; main()")
+"""The ``appliance`` command of this very installation, wherever its script lies."""
+
 
 class Child:
     """One ``appliance`` command. ``heard`` gets every line of its output with the time it was read (wall, ns)."""
@@ -25,7 +28,7 @@ class Child:
         self._log = log
         with log.open("wb") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "appliance", *arguments],
+                [*_APPLIANCE, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -20,7 +20,7 @@ from typing import Any
 from appliance.bus import EmbeddedBroker
 from appliance.errors import ApplianceError
 from hil.demo.children import Child, child
-from hil.demo.score import Opened
+from hil.demo.score import Opened, nanoseconds
 from hil.demo.stage import CAMERA, Stage
 from hil.scene.film import FRAMES_PER_S
 from hil.scene.players import LineServer, Players, Sent
@@ -66,7 +66,8 @@ class Listener:
             body = None
         with self._lock:
             if isinstance(body, dict) and "schema" in body:
-                self._opened.append(Opened(opened_ns=at_ns, body=body))
+                opened_ns = nanoseconds(body["opened"]) if "opened" in body else at_ns
+                self._opened.append(Opened(opened_ns=opened_ns, body=body))
             elif line.strip():
                 self.odd.append(line[:200])
 
@@ -100,7 +101,7 @@ def play(
         listening = house.enter_context(
             child("listen", _listen_arguments(stage, broker.url), stage.folder / "listen.log", listener.hear)
         )
-        _wait(lambda: listening.said("listening"), SUBSCRIBED_S, "subscribed", listening)
+        _wait(lambda: listening.said("listening on "), SUBSCRIBED_S, "subscribed", listening)
         daemon = house.enter_context(
             child("run", ["run", str(stage.mission), "--until-end", "--json"], stage.folder / "run.log", said.hear)
         )

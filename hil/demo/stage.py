@@ -134,7 +134,7 @@ def make_mission(folder: Path, film: Path, identities: tuple[Path, Path], *, bus
         folder=folder,
         mission=mission,
         listener_identity=recipient,
-        listener_state=folder / "listener",
+        listener_state=folder / "listener.seen.sqlite",
         device_public=public_name(device),
         bus_url=bus_url,
         inbox=inbox,

@@ -86,11 +86,11 @@ def _vessels(dice: random.Random) -> tuple[Thing, ...]:
         Thing(
             name="Aurelia", kind="ship", length_m=82.0, beam_m=13.0, height_m=17.0, look=3, transponder=AURELIA,
             radar_section=0.97,
-            loop=_loop(60.0, 380.0, 120.0, 40.0, 4.5, phase=math.pi + dice.uniform(-0.2, 0.2), turn=-1),
+            loop=_loop(80.0, 380.0, 110.0, 36.0, 4.5, phase=math.pi + dice.uniform(-0.2, 0.2), turn=-1),
         ),
         Thing(
             name="Lys de Mer", kind="ship", length_m=48.0, beam_m=9.0, height_m=12.0, look=5, transponder=LYS,
-            radar_section=0.95, loop=_parked(-95.0, 452.0, 78.0),
+            radar_section=0.95, loop=_parked(-125.0, 452.0, 78.0),
         ),
         Thing(
             name="Petrel", kind="boat", length_m=14.0, beam_m=4.2, height_m=5.0, look=2, transponder=PETREL,

@@ -103,18 +103,41 @@ def _quay(dice: random.Random, lens: Lens) -> tuple[tuple[float, float], ...]:
 
 
 def _blocks(dice: random.Random, lens: Lens) -> tuple[Block, ...]:
-    """Sheds and containers near, a breakwater far: things that are nobody's target and hide what is behind them."""
+    """Sheds, containers and breakwaters: things that are nobody's target and hide what is behind them."""
     blocks: list[Block] = []
-    for _ in range(dice.randint(0, 5)):
+    for _ in range(dice.randint(0, 4)):
         ahead = dice.uniform(70.0, 230.0)
-        east_m, north_m = _ahead(lens, dice.uniform(-0.5, 0.5) * ahead, ahead)
-        size = dice.choice(((6.1, 2.5, 2.6), (12.2, 2.5, 2.6), (12.2, 2.5, 5.2), (30.0, 14.0, 8.0), (0.6, 0.6, 9.0)))
-        blocks.append(_block(dice, (east_m, north_m), size, lens.heading_rad + dice.uniform(-1.6, 1.6)))
-    if dice.random() < 0.6:
-        east_m, north_m = _ahead(lens, dice.uniform(-200.0, 200.0), dice.uniform(380.0, 900.0))
-        size = (dice.uniform(150.0, 700.0), 9.0, dice.uniform(2.5, 6.0))
-        blocks.append(_block(dice, (east_m, north_m), size, lens.heading_rad + dice.uniform(1.2, 1.9)))
+        blocks += _stack(dice, lens, (dice.uniform(-0.5, 0.5) * ahead, ahead))
+    for _ in range(dice.choice((0, 1, 1, 2))):
+        blocks += _breakwater(dice, lens)
     return tuple(blocks)
+
+
+def _stack(dice: random.Random, lens: Lens, at: tuple[float, float]) -> list[Block]:
+    """One shed or pole, or up to three containers side by side in their own colours."""
+    axis = lens.heading_rad + dice.uniform(-1.6, 1.6)
+    if dice.random() < 0.4:
+        size = dice.choice(((30.0, 14.0, 8.0), (0.6, 0.6, 9.0), (44.0, 18.0, 9.0)))
+        return [_block(dice, _ahead(lens, *at), size, axis)]
+    length = dice.choice((6.1, 12.2))
+    stack = []
+    for index in range(dice.randint(1, 3)):
+        shifted = (at[0] + dice.uniform(-2.0, 2.0), at[1] + 3.4 * index)
+        size = (length, 2.5, dice.choice((2.6, 2.6, 5.2)))
+        stack.append(_block(dice, _ahead(lens, *shifted), size, axis))
+    return stack
+
+
+def _breakwater(dice: random.Random, lens: Lens) -> list[Block]:
+    """A long low wall across the view, most often with a light tower on its head."""
+    middle, ahead, length = dice.uniform(-300.0, 300.0), dice.uniform(350.0, 900.0), dice.uniform(100.0, 600.0)
+    across = lens.heading_rad + math.pi / 2.0
+    wall = _block(dice, _ahead(lens, middle, ahead), (length, 9.0, dice.uniform(2.5, 6.0)), across)
+    if dice.random() < 0.25:
+        return [wall]
+    head = middle + dice.choice((-0.5, 0.5)) * length
+    size = dice.uniform(3.5, 7.0)
+    return [wall, _block(dice, _ahead(lens, head, ahead), (size, size, dice.uniform(7.0, 18.0)), across)]
 
 
 def _block(dice: random.Random, at: tuple[float, float], size: tuple[float, float, float], axis_rad: float) -> Block:
