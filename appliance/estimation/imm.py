@@ -1,0 +1,95 @@
+"""Interacting multiple models: one thing that may move in several ways, each a Gaussian with a weight.
+
+Models here are constant-velocity with different process noise, so they share one state space. Weights follow a Markov
+chain in continuous time, so one long step equals many short ones (to the approximation of the method).
+Source: Blom & Bar-Shalom, IEEE T-AC 33(8) 1988.
+
+Rules: ``x`` (M, 4), ``p`` (M, 4, 4), ``w`` (M,) sums to one; ``noise`` (M,) in m²/s³; ``rates`` (M,) are departures
+per second from each model, shared equally among the others.
+"""
+
+# ruff: noqa: PLR0917  compiled functions take arrays by position; numba knows no keyword-only arguments
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from appliance.estimation.compiled import compiled
+from appliance.estimation.gaussian import Array, predict_cv
+
+MIN_WEIGHT = 1e-6
+"""A model never dies: at the next manoeuvre it must be able to come back."""
+
+
+@compiled
+def _switching(dt: float, rates: Array, i: int, j: int) -> float:
+    """The probability of model ``j`` after ``dt`` from model ``i``. Exact for two models, first order for more."""
+    count = rates.shape[0]
+    if count == 1:
+        return 1.0
+    if count == 2:
+        total = rates[0] + rates[1]
+        away = rates[i] / total * (1.0 - math.exp(-total * dt))
+    else:
+        away = 1.0 - math.exp(-rates[i] * dt)
+    return float(1.0 - away if i == j else away / (count - 1))
+
+
+@compiled
+def _mix_into(x: Array, p: Array, part: Array, x_out: Array, p_out: Array) -> None:
+    """The Gaussian with the first two moments of the mixture of (x, p) weighted by ``part``."""
+    for a in range(4):
+        value = 0.0
+        for i in range(part.shape[0]):
+            value += part[i] * x[i, a]
+        x_out[a] = value
+    for a in range(4):
+        for b in range(a + 1):
+            value = 0.0
+            for i in range(part.shape[0]):
+                value += part[i] * (p[i, a, b] + (x[i, a] - x_out[a]) * (x[i, b] - x_out[b]))
+            p_out[a, b] = value
+            p_out[b, a] = value
+
+
+@compiled
+def predict(
+    x: Array, p: Array, w: Array, dt: float, noise: Array, rates: Array, x_out: Array, p_out: Array, w_out: Array
+) -> None:
+    """Mix and predict for ``dt`` ≥ 0 s into the ``_out`` arrays; the inputs stay."""
+    count = w.shape[0]
+    part = np.empty(count)
+    for j in range(count):
+        total = 0.0
+        for i in range(count):
+            part[i] = w[i] * _switching(dt, rates, i, j)
+            total += part[i]
+        w_out[j] = total
+        for i in range(count):
+            part[i] /= total
+        _mix_into(x, p, part, x_out[j], p_out[j])
+        predict_cv(x_out[j], p_out[j], dt, noise[j])
+
+
+@compiled
+def merge(x: Array, p: Array, w: Array, x_out: Array, p_out: Array) -> None:
+    """The one Gaussian that stands for all models: (M, 4), (M, 4, 4), (M,) → (4,), (4, 4)."""
+    _mix_into(x, p, w, x_out, p_out)
+
+
+@compiled
+def reweigh(w: Array, log_likelihood: Array) -> float:
+    """Weights after a measurement, in place; returns the log-likelihood of the mixture."""
+    best = log_likelihood.max()
+    total = 0.0
+    for j in range(w.shape[0]):
+        w[j] *= math.exp(log_likelihood[j] - best)
+        total += w[j]
+    kept = 0.0
+    for j in range(w.shape[0]):
+        w[j] = max(w[j] / total, MIN_WEIGHT)
+        kept += w[j]
+    for j in range(w.shape[0]):
+        w[j] /= kept
+    return float(best + math.log(total))

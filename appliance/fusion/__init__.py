@@ -1,0 +1,11 @@
+"""Fusion: plots, camera tracks and people's claims in; entities with evidence, and disputes, out.
+
+Not here: reading text, following things in one camera's picture, telling anybody. Values in, values out; no clock.
+"""
+
+from __future__ import annotations
+
+from appliance.fusion.fusion import Fusion
+from appliance.fusion.settings import FusionSettings, Motion, SensorModel
+
+__all__ = ["Fusion", "FusionSettings", "Motion", "SensorModel"]

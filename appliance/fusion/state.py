@@ -1,0 +1,166 @@
+"""What the parts of fusion share: the states, the dossiers beside them, the identities, and the clock's zero.
+
+Not here: decisions. A slot that opens gets a dossier; a slot that closes loses it and its identities.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from typing import Final
+
+import numpy as np
+
+from appliance.domain import Identity, Plot
+from appliance.estimation.bank import HISTORY, NONE
+from appliance.estimation.gaussian import MANOEUVRE_S, Array
+from appliance.fusion.core import Core
+from appliance.fusion.dossier import Dossier
+from appliance.fusion.identity import IdentityBook
+from appliance.fusion.settings import FusionSettings, SensorModel
+from appliance.geodesy import LocalFrame
+
+MAX_DELETED: Final = 256
+_BEFORE_S: Final = 120.0
+"""A thing first seen now may have been there a little earlier, unseen: so far back its past is guessed."""
+
+
+class State:
+    """One picture's state, by slot."""
+
+    def __init__(self, settings: FusionSettings) -> None:
+        self.settings = settings
+        self.frame = LocalFrame(settings.origin)
+        self.core = Core(settings)
+        self.dossiers: dict[int, Dossier] = {}
+        self.book = IdentityBook()
+        self.deleted: deque[tuple[float, int, Dossier, Array, Array]] = deque(maxlen=MAX_DELETED)
+        """(when in s, when in ns, dossier, mean, covariance) of confirmed things that were dropped lately."""
+        self.refused: Counter[str] = Counter()
+        self.base_ns = 0
+        self.newest_ns = 0
+        self._begun = 0
+
+    def seconds(self, ns: int) -> float:
+        """Seconds since the first observation."""
+        return (ns - self.base_ns) * 1e-9
+
+    def nanoseconds(self, t: float) -> int:
+        """The instant ``t`` s after the first observation."""
+        return self.base_ns + round(t * 1e9)
+
+    def model(self, sensor_id: str) -> SensorModel:
+        """How far this sensor can be believed."""
+        return self.settings.sensors.get(sensor_id, self.settings.default_sensor)
+
+    def dossier(self, first_observation: str, first_ns: int) -> Dossier:
+        """An empty dossier with the next sequence number."""
+        self._begun += 1
+        return Dossier(
+            unit=self.settings.unit,
+            sequence=self._begun,
+            first_observation=first_observation,
+            first_ns=first_ns,
+            evidence_per_source=self.settings.evidence_per_source,
+            claims_kept=self.settings.claims_per_entity,
+        )
+
+    def open(self, slot: int, plot: Plot, llr: float) -> Dossier:
+        """Give a new slot its dossier, with the plot that began it."""
+        dossier = self.dossiers[slot] = self.dossier(f"{plot.sensor_id}\0{plot.observation_id}", plot.observed_ns)
+        self.note(slot, plot, llr, NONE)
+        return dossier
+
+    def note(self, slot: int, plot: Plot, llr: float, runner_up: int) -> None:
+        """Take a plot as evidence for the slot's entity, and the tracklet that it may carry."""
+        dossier = self.dossiers[slot]
+        other = self.dossiers[runner_up].entity_id if runner_up != NONE and runner_up in self.dossiers else ""
+        dossier.note(plot, llr, other, self.model(plot.sensor_id).category_weight)
+        for identity in plot.identities:
+            if identity.kind == "tracklet":
+                self.carry_tracklet(slot, identity)
+
+    def carry_tracklet(self, slot: int, identity: Identity) -> None:
+        """This sensor's running number is this entity now, and no other."""
+        before = self.book.bind(identity, slot)
+        if before != NONE:
+            self.dossiers[before].tracklets.pop(identity, None)
+        dropped = self.dossiers[slot].add_tracklet(identity)
+        if dropped is not None:
+            self.book.release(dropped, slot)
+
+    def carry_mobile(self, slot: int, identity: Identity) -> None:
+        """This MMSI or ICAO address is this entity now, and no other; what it carried of that kind before goes."""
+        column = 0 if identity.kind == "mmsi" else 1
+        before = self.book.bind(identity, slot)
+        if before != NONE:
+            self.dossiers[before].mobile.pop(identity.kind, None)
+            self.core.bank.mobile[before, column] = NONE
+        had = self.dossiers[slot].mobile.get(identity.kind)
+        if had is not None and had != identity:
+            self.book.release(had, slot)
+        self.dossiers[slot].mobile[identity.kind] = identity
+        self.core.bank.mobile[slot, column] = self.book.code(identity)
+
+    def close(self, slot: int, t: float) -> None:
+        """The slot is gone: its identities are free, and if it was believed it is told once more as deleted."""
+        dossier = self.dossiers.pop(slot)
+        for identity in (*dossier.mobile.values(), *dossier.tracklets):
+            self.book.release(identity, slot)
+        bank = self.core.bank
+        if self.core.confirmed[slot]:
+            self.deleted.append((t, self.nanoseconds(t), dossier, bank.mean[slot].copy(), bank.cov[slot].copy()))
+
+    def at(self, slot: int, t: float) -> tuple[Array, Array] | None:
+        """Where the thing was or will be at ``t``: (east, north), covariance (2, 2); None long before it was seen."""
+        bank = self.core.bank
+        if t >= bank.time_s[slot]:
+            return self._ahead(slot, t)
+        kept = int(bank.past_next[slot])
+        order = np.arange(max(kept - HISTORY, 0), kept) % HISTORY
+        rows = bank.past[slot, order]
+        after = int(np.searchsorted(rows[:, 0], t))
+        if after == 0:
+            early = float(rows[0, 0]) - t
+            return _shifted(rows[0], -early) if early <= _BEFORE_S else None
+        later = rows[after] if after < len(rows) else self._now_row(slot)
+        return _between(rows[after - 1], later, t)
+
+    def _now_row(self, slot: int) -> Array:
+        bank = self.core.bank
+        c = bank.cov[slot]
+        return np.array([bank.time_s[slot], *bank.mean[slot], c[0, 0], c[0, 1], c[1, 1]])
+
+    def _ahead(self, slot: int, t: float) -> tuple[Array, Array]:
+        bank = self.core.bank
+        mean, cov, dt = bank.mean[slot], bank.cov[slot], t - float(bank.time_s[slot])
+        q = float(bank.w[slot] @ self.core.moves.noise)
+        spread = cov[:2, :2] + dt * (cov[:2, 2:] + cov[2:, :2]) + dt * dt * cov[2:, 2:]
+        spread = spread + np.eye(2) * q * dt * min(dt, MANOEUVRE_S) ** 2 / 3.0
+        return mean[:2] + dt * mean[2:], spread
+
+
+def _shifted(row: Array, dt: float) -> tuple[Array, Array]:
+    """A kept place moved by its own velocity, the doubt growing by a metre and a half each second."""
+    cov = np.array([[row[5], row[6]], [row[6], row[7]]]) + np.eye(2) * (1.5 * dt) ** 2
+    return row[1:3] + dt * row[3:5], cov
+
+
+def _between(one: Array, two: Array, t: float) -> tuple[Array, Array]:
+    """Cubic through two kept places with their velocities; the covariance is the straight mean of theirs."""
+    gap = float(two[0] - one[0])
+    if gap <= 1e-6:
+        return _shifted(one, 0.0)
+    s = (t - float(one[0])) / gap
+    h = (1 + 2 * s) * (1 - s) ** 2, s * (1 - s) ** 2 * gap, s * s * (3 - 2 * s), s * s * (s - 1) * gap
+    place = h[0] * one[1:3] + h[1] * one[3:5] + h[2] * two[1:3] + h[3] * two[3:5]
+    ee, en, nn = (1 - s) * one[5:8] + s * two[5:8]
+    return place, np.array([[ee, en], [en, nn]])
+
+
+def squared_distance(difference: Array, cov: Array) -> tuple[float, float]:
+    """(squared Mahalanobis distance, log-density) of a difference in the plane."""
+    det = float(cov[0, 0] * cov[1, 1] - cov[0, 1] * cov[1, 0])
+    a, b = float(difference[0]), float(difference[1])
+    d2 = (float(cov[1, 1]) * a * a - 2.0 * float(cov[0, 1]) * a * b + float(cov[0, 0]) * b * b) / det
+    return d2, -0.5 * d2 - math.log(2.0 * math.pi) - 0.5 * math.log(det)
