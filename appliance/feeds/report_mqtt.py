@@ -9,6 +9,7 @@ because nothing in it says that it is the same.
 
 from __future__ import annotations
 
+import platform
 import queue
 import time
 from typing import Any, Final
@@ -65,7 +66,7 @@ class MqttTopic:
     def _client(self, events: queue.Queue[Any], tap: Tap) -> mqtt.Client:
         client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
-            client_id=f"appliance-feed-{self._spec.name}",
+            client_id=f"{platform.node()[:40]}-feed-{self._spec.name}",  # two boxes on one broker must differ
             clean_session=False,
             protocol=mqtt.MQTTv311,
             reconnect_on_failure=False,  # the feed's own back-off reconnects
@@ -75,6 +76,11 @@ class MqttTopic:
             client.username_pw_set(self._uri.user, self._uri.password)
         if self._uri.scheme == "mqtts":
             self._secure(client)
+        self._listen(client, events, tap)
+        return client
+
+    def _listen(self, client: mqtt.Client, events: queue.Queue[Any], tap: Tap) -> None:
+        """Callbacks run on paho's thread and only hand over; ``run`` acts."""
 
         def on_connect(client: mqtt.Client, _data: Any, _flags: Any, code: Any, _properties: Any) -> None:
             if code.is_failure:
@@ -99,7 +105,6 @@ class MqttTopic:
         client.on_subscribe = on_subscribe
         client.on_disconnect = on_disconnect
         client.on_message = on_message
-        return client
 
     def _secure(self, client: mqtt.Client) -> None:
         options = self._spec.options if isinstance(self._spec.options, ReportOptions) else ReportOptions()

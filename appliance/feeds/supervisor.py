@@ -17,7 +17,6 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from collections.abc import Callable
-from types import MappingProxyType
 from typing import Final
 
 from appliance.domain import Fix, Frame, Plot, Report
@@ -112,8 +111,8 @@ class Feed:
                 state=self._state,
                 received=self._received,
                 dropped_oldest=self._dropped,
-                bad=MappingProxyType(dict(self._bad)),
-                ignored=MappingProxyType(dict(self._ignored)),
+                bad=dict(self._bad),
+                ignored=dict(self._ignored),
                 restarts=self._restarts,
                 last_error=self._last_error,
                 last_item_ns=self._last_item_ns,
