@@ -87,7 +87,12 @@ def _check_algorithms(name: str, signed: Root | Timestamp | Snapshot | Targets) 
 
 
 def _check_keys(name: str, keys: Iterable[Key]) -> None:
+    seen: set[str] = set()
     for key in keys:
+        public = str(key.keyval.get("public"))
+        if public in seen:
+            raise BundleRefused("key-twice", f"{name}: one key is listed under two ids, and would count twice")
+        seen.add(public)
         if key.keytype != KEY_TYPE or key.scheme != KEY_SCHEME:
             found = f"{key.keytype} {key.scheme}"
             raise BundleRefused("scheme", f"{name}: key {key.keyid[:16]}: expected {KEY_SCHEME}; found {found[:64]}")

@@ -20,6 +20,7 @@ REASONS: Final[dict[str, str]] = {
     "signature": "fewer valid signatures than the role's threshold",
     "stray-signature": "a metadata file carries a signature that is invalid or of no key of its role",
     "scheme": "a key is not ML-DSA-87, or a digest is not SHA-384",
+    "key-twice": "one key is listed under two ids, so that one signer would count as two",
     "root-chain": "a root version is skipped, repeated or not signed by the root before it",
     "rollback": "the stick is older than what this device has already accepted",
     "mixed": "metadata files of different releases were combined",

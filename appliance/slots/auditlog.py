@@ -75,11 +75,7 @@ class AuditLog:
         line = msgspec.json.encode({"seq": index, "time_ns": now_ns, "event": event, **fields}, order="sorted")
         if len(line) > MAX_LINE_BYTES:
             raise ValueError(f"an audit record has at most {MAX_LINE_BYTES} bytes; this has {len(line)}")
-        self._disk.step("append audit record")
-        with (self.folder / LOG).open("ab") as file:
-            file.write(line + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        self._disk.append_line(self.folder / LOG, line)
         self._state = LogState(tree=self._state.tree.append(leaf_hash(line)), length=self._state.length + len(line) + 1)
         self._checkpoint()
         return index

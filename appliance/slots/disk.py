@@ -39,40 +39,51 @@ class Disk:
         if path.is_dir():
             return
         self.make_folder(path.parent)
-        self.step(f"make {path.name}")
         with storage():
+            self.step(f"make {path.name}")
             path.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
             sync_folder(path.parent)
 
     def write_whole(self, path: Path, data: bytes) -> None:
         """Replaces ``path`` by ``data``: afterwards the file has its old or its new content, never less."""
         new = path.with_name(path.name + ".new")
-        self.step(f"write {path.name}")
         with storage():
+            self.step(f"write {path.name}")
             write_synced(new, [data])
-        self.step(f"rename {path.name}")
-        new.replace(path)
-        sync_folder(path.parent)
+            self.step(f"rename {path.name}")
+            new.replace(path)
+            sync_folder(path.parent)
 
     def write_stream(self, path: Path, chunks: Iterable[bytes]) -> None:
         """Writes a new file from chunks and puts it on the medium."""
-        self.step(f"write {path.name}")
         with storage():
+            self.step(f"write {path.name}")
             write_synced(path, chunks)
+
+    def append_line(self, path: Path, line: bytes) -> None:
+        """Adds one line to a file, on the medium when this returns."""
+        with storage():
+            self.step(f"append to {path.name}")
+            with path.open("ab") as file:
+                file.write(line + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
 
     def move_folder(self, source: Path, target: Path) -> None:
         """Renames a folder to a name that is free."""
-        self.step(f"move {source.name} to {target.name}")
-        sync_folder(source)
-        source.rename(target)
-        sync_folder(target.parent)
-        sync_folder(source.parent)
+        with storage():
+            self.step(f"move {source.name} to {target.name}")
+            sync_folder(source)
+            source.rename(target)
+            sync_folder(target.parent)
+            sync_folder(source.parent)
 
     def remove_folder(self, path: Path) -> None:
         """Removes a folder and all in it; nothing happens if it is not there."""
         if path.is_dir():
-            self.step(f"remove {path.name}")
-            shutil.rmtree(path)
+            with storage():
+                self.step(f"remove {path.name}")
+                shutil.rmtree(path)
 
 
 def write_synced(path: Path, chunks: Iterable[bytes]) -> None:

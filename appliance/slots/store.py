@@ -58,6 +58,8 @@ MAX_STARTS: Final = 3
 #: Room that is kept free beside the payload: metadata, records, audit lines.
 SPARE_BYTES: Final = 16 * 1024 * 1024
 
+FALLBACK: Final = "bundle.fallback"
+
 SelfTest = Callable[[Path, str, str], str]
 """Called with the folder, the network's and the manifest's file name; returns what ran it or raises BundleRefused."""
 
@@ -194,13 +196,13 @@ class Slots:
                 save_record(self._disk, self._folder(product), record)
         looping = not record.confirmed and record.starts > MAX_STARTS
         if looping and record.slot(record.inactive) is not None:
-            return self._switch(product, now_ns, "bundle.fallback", why=f"{MAX_STARTS} starts without a sign of health")
+            return self._switch(product, now_ns, FALLBACK, why=f"{MAX_STARTS} starts without a sign of health")
         try:
             return self.active(product)
         except BundleRefused as e:
             if e.reason != "slot-damaged" or record.slot(record.inactive) is None:
                 raise
-            return self._switch(product, now_ns, "bundle.fallback", why=e.reason)
+            return self._switch(product, now_ns, FALLBACK, why=e.reason)
 
     def confirm(self, product: str, now_ns: int) -> None:
         """What a daemon calls once the release works: from here on nothing older is installed from a stick.
@@ -226,13 +228,13 @@ class Slots:
         record = self._record(product)
         if record.active is None:
             raise BundleRefused("slot-empty", f"{product}: nothing is in service")
-        return self._open(record, record.active)
+        return self._open(record, record.active, self._known_revoked())
 
     def list(self) -> tuple[SlotView, ...]:
         """Every filled slot of every product, by product and slot; contents are not read."""
         top = self._top / "slots"
         views: list[SlotView] = []
-        revoked = self.trust.state().revoked
+        revoked = self._known_revoked()
         for path in sorted(top.glob("*/*/slots.json")):
             record = self._record("/".join(path.relative_to(top).parts[:2]))
             for name in ("a", "b"):
@@ -330,22 +332,24 @@ class Slots:
             slot = record.slot(target)
             if slot is None:
                 raise BundleRefused("slot-empty", f"{product}: slot {target} is empty")
-            self._open(record, target)
+            person = event != FALLBACK
+            revoked = self.trust.state().revoked if person else self._known_revoked()
+            self._open(record, target, revoked)
             self._audit().append(
                 event, now_ns, product=product, slot=target, release=slot.release_sha384, counter=slot.counter, **facts
             )
             record = record.with_active(target)
             save_record(self._disk, self._folder(product), record)
-            return self._open(record, target)
+            return self._open(record, target, revoked)
 
-    def _open(self, record: ProductRecord, name: SlotName) -> ActiveModel:
+    def _open(self, record: ProductRecord, name: SlotName, revoked: frozenset[str]) -> ActiveModel:
         """Checks every file of a slot against the digests that were signed. Expiry is not asked here."""
         slot = record.slot(name)
         if slot is None:
             raise BundleRefused("slot-empty", f"{record.product}: slot {name} is empty")
         folder = self._folder(record.product) / name
         release = self._release_in(folder, slot)
-        if release.release_id in self.trust.state().revoked:
+        if release.release_id in revoked:
             raise BundleRefused("revoked", f"{release.release_id} has been revoked")
         for file in release.files:
             if _digest_or_none(folder / file.path) != (file.length, file.sha384):
@@ -365,6 +369,14 @@ class Slots:
             confirmed=record.confirmed and name == record.active,
         )
 
+    def _known_revoked(self) -> frozenset[str]:
+        """What may no longer run. A trust state that was tampered with stops installations and what a person asks
+        for, but not the service: what stands in a slot was verified when it was put there."""
+        try:
+            return self.trust.state().revoked
+        except BundleRefused:
+            return frozenset()
+
     def _release_in(self, folder: Path, slot: SlotRecord) -> Release:
         if (found := _digest_or_none(folder / RELEASE_FILE)) is None or found[1] != slot.release_sha384:
             raise BundleRefused("slot-damaged", f"{folder.name}: release.json is not what was installed")
@@ -375,7 +387,7 @@ class Slots:
         if record.active is None or slot is None or slot.release_sha384 != release_sha384:
             return False
         try:
-            self._open(record, record.active)
+            self._open(record, record.active, self._known_revoked())
         except BundleRefused:
             return False  # damaged since: install it again, into the other slot
         return True
