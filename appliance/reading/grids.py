@@ -20,7 +20,7 @@ from appliance.reading.text import BLOCK, Folded
 _EDGE: Final = r"(?<![\w\ufffd])(?<![\d\ufffd][.,])"
 _MGRS: Final = re.compile(
     _EDGE + r"(?P<zone>\d{1,2})(?:\s?(?P<head>[C-HJ-NP-X]\s?[A-HJ-NP-Z]{2})|(?P<low>[c-hj-np-x][a-hj-np-z]{2}))"
-    r"\s?(?P<first>\d{1,11})(?:\s(?P<second>\d{1,5})(?![\w\ufffd]))?(?![\w\ufffd])"
+    r"\s?(?P<first>\d{1,11})(?:\s(?P<second>\d{1,6})(?![\w\ufffd]))?(?![\w\ufffd])"
 )
 _UTM: Final = re.compile(
     _EDGE + r"(?:utm\s?:?\s?)?(?:zone\s?:?\s?)?(?P<zone>\d{1,2})\s?"

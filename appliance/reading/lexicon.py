@@ -41,6 +41,8 @@ class Phrases(Generic[T]):
 
     def at(self, items: tuple[Token, ...], index: int) -> tuple[int, T] | None:
         """(number of tokens, value) of the longest phrase that begins at ``index``."""
+        if index >= len(items):
+            return None
         for words, value in self._by_first.get(items[index].text, ()):
             stop = index + len(words)
             if stop <= len(items) and all(items[index + k].text == word for k, word in enumerate(words)):

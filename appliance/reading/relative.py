@@ -337,10 +337,10 @@ def _measure(items: tuple[Token, ...], index: int, lexicon: Lexicon) -> tuple[fl
     if number is None:
         return None
     value, length = number
-    step = 1.0
+    step = 1.0  # a round number is rounded more coarsely: ten is anything from eight to twelve
     while value and value % (step * 10) == 0:
         step *= 10
-    return float(value), step, index + length
+    return float(value), step if step == 1.0 else step / 2, index + length
 
 
 def _compass_from_here(layout: Layout, index: int, here: Geodetic | None) -> tuple[Place | None, int]:

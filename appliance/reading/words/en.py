@@ -155,7 +155,7 @@ ENGLISH: Final = Words(
         ship channel""",
     only_here="""
         man,men,tank,tanks,car,cars,coach,coaches,guard,guards,seal,seals,cat,cats,body,bodies,coaster,liner,rib,ribs,
-        boar,plane,planes,quad,quads,patient,patients,suspect,suspects,rat,pig,adult,fire,fires,bus,deer,animal""",
+        boar,plane,planes,quad,quads,patient,patients,suspect,suspects,pig,adult,fire,fires,bus,deer,animal""",
     doubtful="smoke,smoke column,smoke plume,burning smell",
     numbers=_numbers(),
     hundred="hundred",
