@@ -29,6 +29,7 @@ from appliance.slots.verify import Progress
 from export import desk as desks
 from export import media as sticks
 from export import repository as repositories
+from export import rotation as rotations
 from export import staging as stages
 from export.desk import CARD_FILE, MODEL_FILE
 from export.repository import Repository
@@ -81,6 +82,39 @@ def trust_init(
     for name in integrator:
         _line(f"{name}: {integrator_threshold} of {integrator_keys} signatures needed, for {name}/* and nothing else")
     _line(f"provision devices with {fleet.anchor}")
+
+
+@trust_app.command
+def rotate(key: str, /, *, keys: Keys, passphrase: Ask = False, json: Json = False) -> None:
+    """Replace a key that is lost, stolen or due, named as its file is: root-2, vendor-1, media, acme-1.
+
+    What the old key signed is refused by a device from the next stick on (`bundle` and `media`, or `trust stick`).
+    """
+    done = rotations.rotate(Repository(folder=keys), key, _now(), _passphrase(passphrase))
+    if json:
+        _print({"old": done.old, "new": done.new, "metadata": done.metadata})
+    else:
+        _line(f"{key}: {done.old[:16]} is replaced by {done.new[:16]}; signed in {done.metadata}")
+
+
+@trust_app.command
+def stick(
+    *,
+    out: Annotated[Path, Parameter(help="The stick: a new folder.")],
+    keys: Keys,
+    key: Annotated[Path | None, Parameter(help="The media station's key, if it lies elsewhere.")] = None,
+    passphrase: Ask = False,
+    json: Json = False,
+) -> None:
+    """Write a stick without a payload, which carries replaced and revoked keys; `appliance bundle refresh` takes it."""
+    fleet = Repository(folder=keys)
+    checks = sticks.write_metadata(fleet, key or fleet.keys / "media.pem", out, _now(), _passphrase(passphrase))
+    if json:
+        _print({"stick": str(out)})
+        return
+    for check in checks:
+        _line(f"verified {check.name}: {check.says}")
+    _line(f"wrote {out}")
 
 
 @app.command

@@ -12,7 +12,6 @@ import tempfile
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from appliance.bundles.layout import METADATA, TARGETS, metadata_name
 from appliance.bundles.metadata import parse_strict, to_canonical
@@ -21,7 +20,7 @@ from appliance.bundles.release import RELEASE_FILE, Release, parse_release
 from appliance.errors import UsageError
 from appliance.slots import Slots
 from appliance.slots.verify import Check, Progress, Verified, no_progress
-from export.keys import load_signer
+from export.keys import CryptoSigner, load_signer
 from export.repository import Repository, seal
 from export.staging import Stage, load_stage
 
@@ -71,6 +70,32 @@ def write(
     return Stick(path=out, verified=verified, checks=checks)
 
 
+def write_metadata(
+    repository: Repository, key: Path, out: Path, now: datetime, passphrase: str | None = None
+) -> tuple[Check, ...]:
+    """A stick without a payload: replaced and revoked keys for devices that get no new release.
+
+    Raises: UsageError for a stick that exists; BundleRefused where the device would refuse.
+    """
+    if out.exists():
+        raise UsageError(f"{out}: expected a new folder")
+    tree = out.with_name(out.name + ".writing")
+    shutil.rmtree(tree, ignore_errors=True)
+    checks: list[Check] = []
+    try:
+        _fill(repository, None, None, tree)
+        _seal(repository, tree, None, load_signer(key, passphrase), now)
+        with tempfile.TemporaryDirectory(prefix="export-verify-") as folder:
+            device = Slots(Path(folder) / "state")
+            device.provision(repository.anchor.read_bytes())
+            device.refresh(tree, int(now.timestamp() * 1e9), say=checks.append)
+        _publish(repository, tree / METADATA)
+        tree.rename(out)
+    finally:
+        shutil.rmtree(tree, ignore_errors=True)
+    return tuple(checks)
+
+
 def prove(
     anchor: bytes, stick: Path, release: Release, now: datetime, progress: Progress = no_progress
 ) -> tuple[Verified, tuple[Check, ...]]:
@@ -93,28 +118,30 @@ def _staged_release(staging: Path, note: Stage) -> Release:
     return parse_release(path.read_bytes())
 
 
-def _fill(repository: Repository, staging: Path, note: Stage, tree: Path) -> None:
+def _fill(repository: Repository, staging: Path | None, note: Stage | None, tree: Path) -> None:
     """Copies the payload, every root, and the newest metadata of each role."""
-    published = repository.newest(note.role)
-    if note.version != (published.signed.version + 1 if published is not None else 1):
-        raise UsageError(f"{staging}: something was published after this was staged; stage it again")
+    if note is not None:
+        published = repository.newest(note.role)
+        if note.version != (published.signed.version + 1 if published is not None else 1):
+            raise UsageError(f"{staging}: something was published after this was staged; stage it again")
     (tree / METADATA).mkdir(parents=True)
     for path in repository.published.glob("*.root.json"):
         shutil.copyfile(path, tree / METADATA / path.name)
     for role, version in _roles(repository, note).items():
         name = metadata_name(role, version)
-        source = staging / name if role == note.role else repository.published / Path(name).name
+        staged = staging is not None and note is not None and role == note.role
+        source = staging / name if staged and staging is not None else repository.published / Path(name).name
         shutil.copyfile(source, tree / name)
-    shutil.copytree(staging / TARGETS, tree / TARGETS)
+    if staging is not None:
+        shutil.copytree(staging / TARGETS, tree / TARGETS)
 
 
-def _roles(repository: Repository, note: Stage) -> dict[str, int]:
+def _roles(repository: Repository, note: Stage | None) -> dict[str, int]:
     """Every targets role that belongs on the stick and its version: what was listed before, vendor, and this one."""
     snapshot = repository.newest("snapshot")
-    roles = {} if snapshot is None else {name.removesuffix(".json"): 0 for name in snapshot.signed.meta}
-    roles["targets"] = 0
-    versions = {role: _newest_version(repository, role) for role in roles if role != note.role}
-    return {**versions, note.role: note.version}
+    roles = set() if snapshot is None else {name.removesuffix(".json") for name in snapshot.signed.meta}
+    staged = {} if note is None else {note.role: note.version}
+    return {role: _newest_version(repository, role) for role in (roles | {"targets"}) - set(staged)} | staged
 
 
 def _newest_version(repository: Repository, role: str) -> int:
@@ -125,10 +152,9 @@ def _newest_version(repository: Repository, role: str) -> int:
     return version
 
 
-def _seal(repository: Repository, tree: Path, note: Stage, signer: Any, now: datetime) -> None:
-    roles = {
-        role: (tree / metadata_name(role, version)).read_bytes() for role, version in _roles(repository, note).items()
-    }
+def _seal(repository: Repository, tree: Path, note: Stage | None, signer: CryptoSigner, now: datetime) -> None:
+    versions = _roles(repository, note)
+    roles = {role: (tree / metadata_name(role, version)).read_bytes() for role, version in versions.items()}
     for role, raw in roles.items():
         parse_strict(role, raw)
     before = repository.newest("snapshot"), repository.newest("timestamp")

@@ -64,6 +64,13 @@ def after_install(state: TrustState, release: Release, *, root_version: int, tim
     )
 
 
+def after_refresh(state: TrustState, *, root_version: int, timestamp_version: int) -> TrustState:
+    """The state once metadata alone was accepted, from a stick that carries revocations and no payload."""
+    return msgspec.structs.replace(
+        state, root_version=max(state.root_version, root_version), timestamp_version=timestamp_version
+    )
+
+
 def after_confirm(state: TrustState, product: str, counter: int) -> TrustState:
     """The state once a release has shown itself healthy: from here on nothing older is installed."""
     counters = {**state.counters, product: max(counter, state.floor_counter(product))}

@@ -22,8 +22,8 @@ from appliance.errors import UsageError
 from appliance.slots import Slots
 from appliance.slots import verify as slots_verify
 from appliance.slots.inspect import inspect as inspect_media
-from appliance.slots.store import ActiveModel, Installed
 from appliance.slots.verify import Check, Verified
+from appliance.slots.views import ActiveModel, Installed
 
 bundle_app = App(name="bundle", help="Signed bundles on removable media, and the slots they are installed into.")
 
@@ -104,6 +104,18 @@ def install(
         print_json(_installed(done))
     else:
         print_line(f"installed {_release_line(done.verified.release)} in slot {done.slot}")
+
+
+@bundle_app.command
+def refresh(media: Media, *, state: State = STATE, json: Json = False) -> None:
+    """Accept a stick's metadata without a payload: replaced and revoked keys. Older sticks are refused afterwards."""
+    chain = Slots(state).refresh(media, time.time_ns(), say=_say(json))
+    if json:
+        print_json({"root": chain.root.signed.version, "timestamp": chain.timestamp_version, "signers": chain.signers})
+    else:
+        print_line(
+            f"accepted root {chain.root.signed.version} and everything up to timestamp {chain.timestamp_version}"
+        )
 
 
 @bundle_app.command(name="list")

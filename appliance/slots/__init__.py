@@ -3,6 +3,7 @@
 ``Slots(state_dir)`` is the door: install, activate, roll back, list, and the model that is in service.
 """
 
-from appliance.slots.store import ActiveModel, Installed, Slots, SlotView
+from appliance.slots.store import Slots
+from appliance.slots.views import ActiveModel, Installed, SlotView
 
 __all__ = ["ActiveModel", "Installed", "SlotView", "Slots"]

@@ -15,14 +15,10 @@ installations, never a running device. Time comes in as ``now_ns``.
 
 from __future__ import annotations
 
-import fcntl
 import importlib.metadata
-import os
 import platform
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -32,7 +28,7 @@ from appliance.bundles.manifest import Manifest, parse_manifest
 from appliance.bundles.metadata import Signers
 from appliance.bundles.policy import Device
 from appliance.bundles.release import MANIFEST_FILE, RELEASE_FILE, Release, is_product, parse_release
-from appliance.bundles.state import after_confirm, after_install
+from appliance.bundles.state import after_confirm, after_install, after_refresh
 from appliance.errors import ApplianceError, BundleRefused
 from appliance.slots.anchor import FileWitness, Witness
 from appliance.slots.auditlog import AuditLog
@@ -42,70 +38,29 @@ from appliance.slots.record import ProductRecord, SlotName, SlotRecord, load_rec
 from appliance.slots.selftest import run_self_test
 from appliance.slots.trust import Staged, TrustStore, Unit
 from appliance.slots.verify import (
+    Chain,
     Check,
     Progress,
     Request,
     Say,
     Verified,
+    describe,
     digest_file,
     examine,
+    examine_metadata,
     no_progress,
     say_nothing,
 )
+from appliance.slots.views import ActiveModel, Installed, SlotView, facts, view
+from appliance.slots.workplace import Keep, locked, staging
 
 #: Starts without a sign of health before the slot before is taken (DESIGN §5: boot loop).
 MAX_STARTS: Final = 3
-#: Room that is kept free beside the payload: metadata, records, audit lines.
-SPARE_BYTES: Final = 16 * 1024 * 1024
 
 FALLBACK: Final = "bundle.fallback"
 
 SelfTest = Callable[[Path, str, str], str]
 """Called with the folder, the network's and the manifest's file name; returns what ran it or raises BundleRefused."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActiveModel:
-    """A model in service, its files just checked. ``digest`` is the SHA-384 of the network."""
-
-    manifest: Manifest
-    model: Path
-    digest: str
-    product: str
-    version: str
-    slot: SlotName
-    counter: int
-    release_digest: str
-    confirmed: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Installed:
-    """What an installation did. ``already``: this very release was in service and intact, so nothing changed."""
-
-    product: str
-    version: str
-    counter: int
-    slot: SlotName
-    activated: bool
-    already: bool
-    release_digest: str
-    verified: Verified
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SlotView:
-    """One filled slot, for a list. ``state``: active, or inactive; ``revoked`` releases are never served."""
-
-    product: str
-    slot: SlotName
-    active: bool
-    confirmed: bool
-    revoked: bool
-    version: str
-    counter: int
-    release_digest: str
-    installed_ns: int
 
 
 class Slots:
@@ -132,7 +87,7 @@ class Slots:
 
         Raises: BundleRefused: "anchor", "anchor-exists", "metadata", "scheme", "signature".
         """
-        with self._locked():
+        with locked(self._top):
             return self.trust.provision(root, Unit(unit=unit, groups=groups))
 
     def verify(
@@ -142,7 +97,7 @@ class Slots:
 
         Raises: BundleRefused, Unavailable.
         """
-        with self._locked(), self._staging() as work:
+        with locked(self._top), staging(self._top, self._disk) as work:
             return self._examine(media, work, self._request(product, now_ns, say, progress, commit_roots=False), None)
 
     def install(
@@ -161,13 +116,38 @@ class Slots:
         """
         with (
             self._refusals_logged("bundle.refused", product, now_ns, media=media.name),
-            self._locked(),
-            self._staging() as work,
+            locked(self._top),
+            staging(self._top, self._disk) as work,
         ):
             request = self._request(product, now_ns, say, progress, commit_roots=True)
             files = work / "files"
             verified = self._examine(media, work, request, files)
             return self._take(verified, work, files, now_ns, activate=activate, say=say)
+
+    def refresh(self, media: Path, now_ns: int, *, say: Say = say_nothing) -> Chain:
+        """Accepts the metadata of a stick and nothing else: how revoked keys become worthless without a new release.
+
+        Sticks older than this one are refused from then on, so a person asks for it and no installation does it alone.
+
+        Raises: BundleRefused, Unavailable.
+        """
+        with (
+            self._refusals_logged("trust.refused", "", now_ns, media=media.name),
+            locked(self._top),
+            staging(self._top, self._disk) as work,
+            open_media(media) as opened,
+        ):
+            self.trust.anchor()
+            staged = self.trust.stage(work / "trust")
+            chain = examine_metadata(
+                opened, self.trust, staged, self._request("", now_ns, say, no_progress, commit_roots=True)
+            )
+            versions = {"root_version": chain.root.signed.version, "timestamp_version": chain.timestamp_version}
+            self._audit().append("trust.refresh", now_ns, media=media.name, **versions)
+            self.trust.commit(staged, after_refresh(self.trust.state(), **versions))
+        for entry in chain.signers:
+            say(Check(name="signers", says=describe(entry)))
+        return chain
 
     def activate(self, product: str, now_ns: int) -> ActiveModel:
         """Puts the other slot in service.
@@ -189,7 +169,7 @@ class Slots:
 
         Raises: BundleRefused where neither slot can serve.
         """
-        with self._locked():
+        with locked(self._top):
             record = self._record(product)
             if record.active is not None and not record.confirmed:
                 record = msgspec.structs.replace(record, starts=record.starts + 1)
@@ -209,7 +189,7 @@ class Slots:
 
         Raises: BundleRefused ("slot-empty").
         """
-        with self._locked():
+        with locked(self._top):
             record = self._record(product)
             slot = record.slot(record.active) if record.active else None
             if slot is None:
@@ -240,7 +220,7 @@ class Slots:
             for name in ("a", "b"):
                 slot = record.slot("a" if name == "a" else "b")
                 if slot is not None:
-                    views.append(_view(record, "a" if name == "a" else "b", slot, revoked))
+                    views.append(view(record, "a" if name == "a" else "b", slot, revoked))
         return tuple(views)
 
     # --- installing, step by step
@@ -258,7 +238,7 @@ class Slots:
         self.trust.anchor()
         with open_media(media) as opened:
             staged = self.trust.stage(work / "trust")
-            return examine(opened, self.trust, staged, request, _Keep(self._disk, files))
+            return examine(opened, self.trust, staged, request, Keep(self._disk, files))
 
     def _take(self, verified: Verified, work: Path, files: Path, now_ns: int, *, activate: bool, say: Say) -> Installed:
         release, digest = verified.release, verified.release_sha384
@@ -278,7 +258,7 @@ class Slots:
                 installed_ns=now_ns,
                 runs_on=runs_on,
             )
-            self._audit().append("bundle.install", now_ns, **_facts(verified, slot))
+            self._audit().append("bundle.install", now_ns, **facts(verified, slot))
             record = self._fill(record, slot, entry, files, work)
         self._accept(verified, work)
         if activate and not already:
@@ -326,7 +306,7 @@ class Slots:
     # --- serving
 
     def _switch(self, product: str, now_ns: int, event: str, **facts: str) -> ActiveModel:
-        with self._refusals_logged(f"{event}.refused", product, now_ns), self._locked():
+        with self._refusals_logged(f"{event}.refused", product, now_ns), locked(self._top):
             record = self._record(product)
             target = record.inactive
             slot = record.slot(target)
@@ -416,80 +396,6 @@ class Slots:
         except ApplianceError as e:
             self._audit().append(event, now_ns, product=product[:80], reason="unavailable", says=str(e)[:1000], **facts)
             raise
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        descriptor = os.open(self._top / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield
-        except BlockingIOError as e:
-            raise BundleRefused("busy", "another installation is running on this device") from e
-        finally:
-            os.close(descriptor)
-
-    @contextmanager
-    def _staging(self) -> Iterator[Path]:
-        """An empty folder for work in progress; whatever a power cut left in it before is gone."""
-        folder = self._top / "staging"
-        self._disk.remove_folder(folder)
-        self._disk.make_folder(folder)
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-class _Keep:
-    """Stores verified files in a staging folder, or only reads them where there is none."""
-
-    def __init__(self, disk: Disk, folder: Path | None) -> None:
-        self._disk = disk
-        self._folder = folder
-
-    def reserve(self, length: int) -> None:
-        if self._folder is not None:
-            free = shutil.disk_usage(self._folder.parent).free
-            if free < length + SPARE_BYTES:
-                raise BundleRefused("storage", f"the device has {free} bytes free; {length + SPARE_BYTES} are needed")
-
-    def store(self, path: str, chunks: Iterator[bytes]) -> None:
-        if self._folder is None:
-            for _ in chunks:
-                pass
-            return
-        self._disk.make_folder(self._folder)
-        self._disk.write_stream(self._folder / path, chunks)
-
-
-def _facts(verified: Verified, slot: SlotName) -> dict[str, str | int | tuple[str, ...]]:
-    """What an installation leaves in the audit log."""
-    release = verified.release
-    return {
-        "product": release.product,
-        "version": release.version,
-        "counter": release.release_counter,
-        "slot": slot,
-        "release": verified.release_sha384,
-        "files": tuple(f"{file.path} {file.sha384}" for file in release.files),
-        "signers": tuple(f"{entry.role} {key}" for entry in verified.signers for key in entry.keys),
-        "clock": verified.reference.clock,
-    }
-
-
-def _view(record: ProductRecord, name: SlotName, slot: SlotRecord, revoked: frozenset[str]) -> SlotView:
-    active = record.active == name
-    return SlotView(
-        product=record.product,
-        slot=name,
-        active=active,
-        confirmed=active and record.confirmed,
-        revoked=f"{record.product}#{slot.counter}" in revoked,
-        version=slot.version,
-        counter=slot.counter,
-        release_digest=slot.release_sha384,
-        installed_ns=slot.installed_ns,
-    )
 
 
 def _digest_or_none(path: Path) -> tuple[int, str] | None:

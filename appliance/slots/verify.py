@@ -16,16 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from tuf.api.exceptions import (
-    BadVersionNumberError,
-    DownloadError,
-    DownloadHTTPError,
-    DownloadLengthMismatchError,
-    ExpiredMetadataError,
-    LengthOrHashMismatchError,
-    RepositoryError,
-    UnsignedMetadataError,
-)
 from tuf.ngclient.config import UpdaterConfig
 
 from appliance.bundles.clock import Reference, reference_time
@@ -49,6 +39,7 @@ from appliance.bundles.tuf7 import Metadata, MetaFile, Root, Targets, Updater, s
 from appliance.errors import BundleRefused
 from appliance.slots.fetcher import MediaFetcher, read_bounded
 from appliance.slots.media import Media
+from appliance.slots.translate import translated
 from appliance.slots.trust import Staged, TrustStore
 
 CONFIG: Final = UpdaterConfig(
@@ -58,17 +49,6 @@ CONFIG: Final = UpdaterConfig(
     timestamp_max_length=MAX_TIMESTAMP_BYTES,
     snapshot_max_length=MAX_SNAPSHOT_BYTES,
     targets_max_length=MAX_TARGETS_BYTES,
-)
-
-#: What python-tuf says, in our words. The first class that fits decides.
-_MEANING: Final[tuple[tuple[type[Exception], str], ...]] = (
-    (DownloadHTTPError, "missing"),
-    (DownloadLengthMismatchError, "too-long"),
-    (DownloadError, "media-read"),
-    (UnsignedMetadataError, "signature"),
-    (ExpiredMetadataError, "expired"),
-    (LengthOrHashMismatchError, "digest"),
-    (RepositoryError, "metadata"),
 )
 
 
@@ -127,10 +107,23 @@ class Request:
     progress: Progress = no_progress
 
 
-def examine(media: Media, trust: TrustStore, staged: Staged, request: Request, sink: Sink) -> Verified:
-    """Verifies one product. Raises: BundleRefused with a code of ``bundles.reasons``."""
-    if not is_product(request.product):
-        raise BundleRefused("no-such-product", f"expected integrator/product; found {request.product[:80]!r}")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """Metadata that verified from the first root to the vendor's list: what a stick without a payload can prove."""
+
+    updater: Updater
+    fetcher: MediaFetcher
+    root: Metadata[Root]
+    timestamp_version: int
+    reference: Reference
+    signers: tuple[Signers, ...]
+
+
+def examine_metadata(media: Media, trust: TrustStore, staged: Staged, request: Request) -> Chain:
+    """Verifies roots, timestamp, snapshot and vendor's list.
+
+    Raises: BundleRefused with a code of ``bundles.reasons``.
+    """
     state = trust.state()
     reference = reference_time(floor_ns=state.floor_ns, clock_ns=request.clock_ns)
     _check_known_roots(media, trust)
@@ -139,25 +132,38 @@ def examine(media: Media, trust: TrustStore, staged: Staged, request: Request, s
     root = staged.newest_root()
     _check_floors(state, staged, root)
     _check_metadata_listing(media, staged, root)
-    signers = _top_signers(staged, root)
-    release, release_sha384, targets, more = _release(updater, fetcher, media, staged, request)
-    signers += more
+    return Chain(
+        updater=updater,
+        fetcher=fetcher,
+        root=root,
+        timestamp_version=staged.role("timestamp").signed.version,
+        reference=reference,
+        signers=_top_signers(staged, root),
+    )
+
+
+def examine(media: Media, trust: TrustStore, staged: Staged, request: Request, sink: Sink) -> Verified:
+    """Verifies one product. Raises: BundleRefused with a code of ``bundles.reasons``."""
+    if not is_product(request.product):
+        raise BundleRefused("no-such-product", f"expected integrator/product; found {request.product[:80]!r}")
+    chain = examine_metadata(media, trust, staged, request)
+    release, release_sha384, targets, more = _release(chain, media, staged, request)
+    signers = chain.signers + more
     for entry in signers:
         request.say(Check(name="signers", says=describe(entry)))
-    _check_policy(release, request, trust, staged, root)
+    _check_policy(release, request, trust, staged, chain.root)
     _check_lists(release, release_sha384, targets, media)
     sink.reserve(sum(file.length for file in release.files))
     request.say(Check(name="release", says=f"{release.release_id} version {release.version}, issued {release.issued}"))
     _payload(release, media, request, sink)
     sink.store(RELEASE_FILE, iter([_release_bytes(media, release.product, release_sha384)]))
-    timestamp = staged.role("timestamp")
     return Verified(
         release=release,
         release_sha384=release_sha384,
-        reference=reference,
+        reference=chain.reference,
         signers=signers,
-        root_version=root.signed.version,
-        timestamp_version=timestamp.signed.version,
+        root_version=chain.root.signed.version,
+        timestamp_version=chain.timestamp_version,
     )
 
 
@@ -176,7 +182,7 @@ def _refresh(
     fetcher: MediaFetcher, trust: TrustStore, staged: Staged, request: Request, reference: Reference
 ) -> Updater:
     """The TUF client workflow on the copy; afterwards newer roots are kept even where the rest was refused."""
-    with _translated(fetcher):
+    with translated(fetcher):
         try:
             updater = Updater(str(staged.folder), METADATA, None, TARGETS, fetcher, CONFIG, bootstrap=trust.anchor())
             set_reference_time(updater, reference.now_ns)
@@ -187,29 +193,6 @@ def _refresh(
     clock = "" if reference.clock == "believed" else f" (the device's clock is {reference.clock} and was not believed)"
     request.say(Check(name="time", says=f"nothing had expired at {_utc(reference.now_ns)}{clock}"))
     return updater
-
-
-class _translated:  # noqa: N801 - reads as a verb phrase in `with`
-    """Turns python-tuf's errors into ours, naming the file that was asked for last."""
-
-    def __init__(self, fetcher: MediaFetcher) -> None:
-        self._fetcher = fetcher
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, RepositoryError | DownloadError):
-            raise BundleRefused(_reason(error, self._fetcher.asked), f"{self._fetcher.asked}: {error}") from error
-
-
-def _reason(error: RepositoryError | DownloadError, asked: str) -> str:
-    """A version that does not fit means three things: a broken root chain, an old stick, or mixed files."""
-    if isinstance(error, BadVersionNumberError):
-        if asked.endswith(".root.json"):
-            return "root-chain"
-        return "rollback" if asked == metadata_name("timestamp", None) or "must be >=" in str(error) else "mixed"
-    return next(reason for kind, reason in _MEANING if isinstance(error, kind))
 
 
 def _check_metadata_listing(media: Media, staged: Staged, root: Metadata[Root]) -> None:
@@ -256,12 +239,12 @@ def _top_signers(staged: Staged, root: Metadata[Root]) -> tuple[Signers, ...]:
 
 
 def _release(
-    updater: Updater, fetcher: MediaFetcher, media: Media, staged: Staged, request: Request
+    chain: Chain, media: Media, staged: Staged, request: Request
 ) -> tuple[Release, str, Metadata[Targets], tuple[Signers, ...]]:
     """The release that the role responsible for the product signed, and who that was."""
     path = target_path(request.product, RELEASE_FILE)
-    with _translated(fetcher):
-        info = updater.get_targetinfo(path)
+    with translated(chain.fetcher):
+        info = chain.updater.get_targetinfo(path)
     if info is None:
         raise BundleRefused("no-such-product", f"no role that may speak for {request.product} offers it")
     if info.length > MAX_RELEASE_BYTES:

@@ -11,8 +11,12 @@ import pytest
 
 from appliance.errors import BundleRefused, Unavailable
 from appliance.slots import auditlog
+from export import media
+from export.rotation import rotate
 
 PRODUCT = "acme/people"
+NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
+NOW_NS = int(NOW.timestamp()) * 10**9
 
 
 def test_a_release_is_installed_and_serves(new_device: Any, one: Path) -> None:
@@ -201,3 +205,25 @@ def test_every_deed_is_in_a_log_that_verifies(device: Any, two: Path) -> None:
         json.dumps(install, sort_keys=True, separators=(",", ":")).encode()
         in (device.state / "audit" / "log.jsonl").read_bytes().splitlines()
     )
+
+
+def test_a_stick_without_a_payload_makes_a_stolen_key_worthless(device: Any, bench: Any, two: Path) -> None:
+    rotate(bench.fleet, "acme-1", NOW)
+    stick = bench.folder / "revocation"
+    media.write_metadata(bench.fleet, *bench.keys("media"), stick, NOW)
+    assert not (stick / "t").exists()
+    device.slots.refresh(stick, NOW_NS)
+    assert device.audit()[-1]["event"] == "trust.refresh"
+    assert device.slots.active(PRODUCT).version == "1.0.0"
+    device.refuses(two, "rollback")
+    device.install(bench.make("three"))
+    assert device.slots.active(PRODUCT).counter == 3
+
+
+def test_a_refused_refresh_changes_nothing(device: Any, bench: Any, two: Path) -> None:
+    seen = device.seen()
+    (two / "m" / "timestamp.json").write_bytes(b"{}")
+    with pytest.raises(BundleRefused):
+        device.slots.refresh(two, NOW_NS)
+    assert device.seen() == seen
+    assert device.audit()[-1]["event"] == "trust.refused"
