@@ -82,7 +82,7 @@ def listen(
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stopping.set())
     with Reader(bus, private, trusted, seen, tls=_tls(ca, certificate, key)) as reader:
-        return _Listening(reader, as_json=json, count=count, wait_s=wait).run(stopping)
+        return _Listening(reader, bus=bus, as_json=json, count=count, wait_s=wait).run(stopping)
 
 
 def _trusted(identity: Path, named: tuple[Path, ...]) -> tuple[PublicIdentity, ...]:
@@ -112,8 +112,10 @@ def _tls(ca: Path | None, certificate: Path | None, key: Path | None) -> TlsFile
 class _Listening:
     """One run of the command: what was shown, and why it may have to end."""
 
-    def __init__(self, reader: Reader, *, as_json: bool, count: int | None, wait_s: float | None) -> None:
+    def __init__(self, reader: Reader, *, bus: str, as_json: bool, count: int | None, wait_s: float | None) -> None:
         self._reader = reader
+        self._bus = bus
+        self._said_connected = False
         self._as_json = as_json
         self._count = count
         self._wait_s = wait_s
@@ -124,11 +126,18 @@ class _Listening:
 
     def run(self, stopping: threading.Event) -> int:
         while not stopping.is_set():
+            self._say_connected()
             self._take()
             code = self._ending(time.monotonic())
             if code is not None:
                 return code
         return 0
+
+    def _say_connected(self) -> None:
+        """Once: from here on nothing is missed. Scripts that start a unit themselves wait for this line."""
+        if not self._said_connected and self._reader.status().state == "connected":
+            self._said_connected = True
+            note(f"listening on {self._bus}")
 
     def _take(self) -> None:
         match self._reader.take(_WAIT_S):
@@ -185,7 +194,10 @@ def _lines(body: dict[str, Any]) -> Iterator[str]:
 
 def _show_close(closed: Closed) -> None:
     missing = sum(last - first + 1 for first, last in closed.missing)
+    epoch = f"unit {closed.unit}, epoch {closed.epoch}"
     if missing:
-        note(f"unit {closed.unit}, epoch {closed.epoch}: {missing} of {closed.count} results have not come")
-    elif closed.root_checked:
-        note(f"unit {closed.unit}, epoch {closed.epoch}: all {closed.count} results came, as the unit signed")
+        note(f"{epoch}: {missing} of {closed.count} results have not come")
+    elif closed.root == "matches":
+        note(f"{epoch}: all {closed.count} results came, as the unit signed")
+    elif closed.root == "differs":
+        note(f"{epoch}: the results that came are not those that the unit sealed")

@@ -21,7 +21,7 @@ import msgspec
 
 from appliance.bus import EmbeddedBroker, Link, Outbox
 from appliance.config import LoadedMission
-from appliance.daemon.engines import Engine, load_engines
+from appliance.daemon.engines import Engine, NoEngine, load_engines
 from appliance.daemon.health import status_body
 from appliance.daemon.plan import bus_settings, feed_specs, path_plan
 from appliance.daemon.publisher import Publisher
@@ -94,18 +94,23 @@ class Daemon:
     def _build(self, house: ExitStack) -> None:
         state = self._loaded.resolve(self._mission.unit.state)
         self._slots = Slots(state)
-        self._engines = {e.name: e for e in load_engines(self._loaded, self._slots, now_ns())}
+        loaded = load_engines(self._mission.models, self._slots, now_ns())
+        self._engines = {name: engine for name, engine in loaded.items() if isinstance(engine, Engine)}
+        self._missing = {name: engine for name, engine in loaded.items() if isinstance(engine, NoEngine)}
         self._unconfirmed = [engine for engine in self._engines.values() if not engine.active.confirmed]
         for engine in self._engines.values():
             house.callback(engine.lane.close)
-            log.info(
-                "model %s: %s %s on %s", engine.name, engine.active.product, engine.active.version, engine.provider
-            )
+        self._require_work()
         plan = path_plan(self._loaded, tuple(self._engines.values()), replayed=self._replays)
         self._path = Path(plan)
         self._build_bus(house, state / "outbox.sqlite")
         self._recorder = self._build_recorder(house, msgspec.json.encode(plan, enc_hook=dict))
         self._build_feeds(house)
+
+    def _require_work(self) -> None:
+        """A daemon without one feed that it could serve says why and ends, instead of idling as if all were well."""
+        if all(feed.model in self._missing for feed in self._mission.feeds):
+            raise next(iter(self._missing.values())).why
 
     def _build_bus(self, house: ExitStack, outbox_path: FilePath) -> None:
         settings = bus_settings(self._loaded)
@@ -150,6 +155,8 @@ class Daemon:
         self._feeds: list[Feed] = []
         self._streams: list[CameraStream | PlainStream] = []
         for spec, table in zip(feed_specs(self._loaded), self._mission.feeds, strict=True):
+            if table.model in self._missing:
+                continue
             feed = open_feed(spec)
             lane = self._engines[table.model].lane if table.model is not None else None
             self._streams.append(PlainStream(feed) if lane is None else CameraStream(feed, lane))
@@ -180,8 +187,9 @@ class Daemon:
         yield from live_order(self._streams, self._stopping.is_set, now_ns, idle_s=_IDLE_S)
 
     def _all_read(self) -> bool:
-        """Whether every feed that can end has ended; a live feed never does."""
-        ending = [stream for feed, stream in zip(self._feeds, self._streams, strict=True) if not feed.live]
+        """Whether every feed that can end has ended; a live feed never does, and neither does an inbox folder."""
+        files = {feed.name for feed in self._mission.feeds if feed.uri.startswith("file:")}
+        ending = [stream for stream in self._streams if stream.name in files]
         return bool(ending) and all(stream.ended for stream in ending)
 
     def _tell(self, results: tuple[Result, ...], at_ns: int) -> None:
@@ -210,6 +218,7 @@ class Daemon:
         return status_body(
             feeds=[feed.status() for feed in self._feeds],
             lanes=[engine.lane.status() for engine in self._engines.values()],
+            missing=tuple(self._missing.values()),
             link=self._link.status(),
             outbox=self._outbox.status(),
             recorder=self._recorder,

@@ -1,20 +1,26 @@
 """Loads the models that a mission names, from the slots in service, and gives each a lane.
 
-What runs is what was verified at installation: the slot's digests are checked again before a model is loaded.
+What runs is what was verified at installation: the slot's digests are checked again before a model is loaded. A model
+that is refused or cannot run here is told by name and reason; the daemon goes on with the feeds that do not need it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from appliance.config import LoadedMission
+import cv2
+
 from appliance.config.mission import Model
+from appliance.errors import BundleRefused, EngineUnavailable
 from appliance.inference.detector import Detector
 from appliance.inference.lane import Lane
 from appliance.inference.runner import open_runner
 from appliance.slots import ActiveModel, Slots
+
+log: Final = logging.getLogger("appliance")
 
 PROVIDERS: Final[Mapping[str, str]] = {
     "cpu": "CPUExecutionProvider",
@@ -25,7 +31,7 @@ PROVIDERS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """One loaded model, the cameras it serves, and the lane it runs in."""
+    """One loaded model, and the lane it runs in."""
 
     name: str
     active: ActiveModel
@@ -33,20 +39,28 @@ class Engine:
     lane: Lane
 
 
-def load_engines(loaded: LoadedMission, slots: Slots, now_ns: int) -> tuple[Engine, ...]:
-    """Load every model of the mission.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoEngine:
+    """A model that cannot serve, and why."""
 
-    Raises BundleRefused where no verified bundle is in service and EngineUnavailable where a model cannot run here.
-    """
-    return tuple(_load(model, slots, now_ns) for model in loaded.mission.models)
+    name: str
+    why: BundleRefused | EngineUnavailable
 
 
-def _load(model: Model, slots: Slots, now_ns: int) -> Engine:
-    active = slots.starting(model.bundle, now_ns)
-    runner = open_runner(active.model, active.manifest, providers=_providers(model.providers), threads=model.threads)
+def load_engines(models: tuple[Model, ...], slots: Slots, now_ns: int) -> dict[str, Engine | NoEngine]:
+    """Every model of the mission by name, loaded or with the reason why not."""
+    cv2.setNumThreads(1)  # one lane, one thread: OpenCV's own pool would fight the lanes for cores
+    return {model.name: _load(model, slots, now_ns) for model in models}
+
+
+def _load(model: Model, slots: Slots, now_ns: int) -> Engine | NoEngine:
+    try:
+        active = slots.starting(model.bundle, now_ns)
+        providers = [PROVIDERS[name] for name in model.providers]
+        runner = open_runner(active.model, active.manifest, providers=providers, threads=model.threads)
+    except (BundleRefused, EngineUnavailable) as e:
+        log.error("model %s: %s", model.name, e)  # noqa: TRY400 - the reason is the message; a traceback says less
+        return NoEngine(name=model.name, why=e)
     lane = Lane(model.name, Detector(active.manifest, runner))
+    log.info("model %s: %s %s on %s", model.name, active.product, active.version, runner.provider)
     return Engine(name=model.name, active=active, provider=runner.provider, lane=lane)
-
-
-def _providers(names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(PROVIDERS[name] for name in names)

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from appliance.bus import LinkStatus, OutboxStatus
+from appliance.daemon.engines import NoEngine
 from appliance.feeds import FeedStatus
 from appliance.inference.lane import LaneStatus
 from appliance.recorder import Recorder
@@ -17,6 +18,7 @@ def status_body(
     *,
     feeds: Sequence[FeedStatus],
     lanes: Sequence[LaneStatus],
+    missing: Sequence[NoEngine],
     link: LinkStatus,
     outbox: OutboxStatus,
     recorder: Recorder | None,
@@ -33,6 +35,7 @@ def status_body(
         "sick": [
             *_sick_feeds(feeds),
             *_sick_lanes(lanes),
+            *(f"model {engine.name}: {engine.why}" for engine in missing),
             *_sick_link(link),
             *_sick_outbox(outbox),
             *_sick_recorder(recorder),
