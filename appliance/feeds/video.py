@@ -149,6 +149,7 @@ class Video:
             case Kind.FRAME:
                 self._hand_on(message, process, tap)
             case Kind.OPENED:
+                self._begin()
                 if 0 < message.pts_ns < 3600 * 10**9:
                     self._clock.nominal_ns = message.pts_ns
                 tap.opened()
@@ -163,6 +164,11 @@ class Video:
             case Kind.UNUSABLE:
                 raise BadRecord("video", f"{self._uri.shown}: {message.text}")
         return False
+
+    def _begin(self) -> None:
+        """A replay that begins now begins when its decoder is ready, not when it was asked for seconds ago."""
+        if not self._live and self._next == 0:
+            self._clock = StreamClock(base_ns(self._spec))
 
     def _hand_on(self, message: Message, process: DecoderProcess, tap: Tap) -> None:
         try:

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from appliance.domain import Frame
-from appliance.feeds import Feed
+from appliance.feeds import Feed, open_feed
 from appliance.feeds.spec import VideoOptions
 
 PEOPLE = Path("videos") / "intel_one-by-one-person-detection.mp4"
@@ -142,6 +142,18 @@ def test_at_real_time_pace_frames_come_at_their_own_times(started, clip, take_n)
 
 
 # -- decoders that die ----------------------------------------------------------------------------------------------
+
+
+def test_a_replay_that_begins_now_begins_when_its_decoder_is_ready(spec, clip) -> None:
+    feed = open_feed(spec("video", f"file:{clip(frames=3)}", pace="realtime"))
+    asked_ns = time.time_ns()
+    feed.start()
+    try:
+        frame = feed.take(60.0)
+        assert isinstance(frame, Frame)
+        assert frame.captured_ns > asked_ns
+    finally:
+        feed.stop()
 
 
 def test_a_decoder_killed_mid_stream_is_replaced_and_no_frame_is_lost_or_doubled(started, digests, shared_data) -> None:
