@@ -49,7 +49,8 @@ _LEAST: Final = 0.02
 """No single look is surer than 98 %, whatever the model says."""
 _MIN_TRUST: Final = 0.3
 """The least trust in a doubtful look's box: its noise grows to three times that of a sure one."""
-_FAMILIES: Final = {family: code for code, family in enumerate((UNKNOWN, *(c for c in CATEGORIES if "/" not in c)))}
+_HEADS: Final = tuple(c for c in CATEGORIES if "/" not in c and c != UNKNOWN)
+_FAMILIES: Final = {family: code for code, family in enumerate((UNKNOWN, *_HEADS))}
 """Heads of the category tree; ``unknown`` is `ANY_FAMILY`."""
 
 
@@ -173,8 +174,9 @@ class ImageTracker:
     def step(self, frame: DetectedFrame) -> tuple[Track, ...]:
         """The tracks after this frame, by number: all that live, and once more those that this frame deleted.
 
-        A believed track is ``confirmed`` when this frame saw it and ``coasting`` when not; one that is not believed yet,
-        or not any more, is ``tentative``. ``box_variance_px2`` is that of the box's centre line (x) and bottom edge (y).
+        A believed track is ``confirmed`` when this frame saw it and ``coasting`` when not; one that is not believed
+        yet, or not any more, is ``tentative``. ``box_variance_px2`` is that of the box's centre line (x) and of its
+        bottom edge (y), where a standing thing meets the ground.
         Raises `BadRecord` (reason ``order``) for a frame that is not later than the one before; nothing changes then.
         """
         dt_s = self._elapsed_s(frame)
