@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from appliance.domain import DetectedFrame, Entity, Fix, Geodetic, Observation, Plot, Receipt, Report
+from appliance.domain import DetectedFrame, Entity, Fix, Geodetic, Identity, Observation, Plot, Receipt, Report
 from appliance.errors import Drop
 from appliance.fusion import Fusion, FusionSettings
 from appliance.pipeline.results import Result
@@ -26,6 +26,7 @@ from appliance.pipeline.telling import Teller, TellingSettings
 from appliance.reading import read
 from appliance.tracking import ImageTracker, TrackerSettings
 from appliance.tracking.camera import CameraModel, locate
+from appliance.tracking.unranged import flies, introduced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,7 @@ class Path:
         self._teller = Teller(plan.unit, plan.telling)
         self._receipt = plan.receipt
         self._near = plan.origin
+        self._bearings_known: set[Identity] = set()
         self.counts: Counter[str] = Counter()
 
     def step(self, observation: Observation, now_ns: int) -> tuple[Result, ...]:
@@ -93,11 +95,20 @@ class Path:
         camera = self._plan.cameras[frame.sensor_id]
         tracks = self._trackers[frame.sensor_id].step(frame)
         seen = [track for track in tracks if track.status == "confirmed" and track.updated_ns == frame.captured_ns]
-        plots = tuple(plot for track in seen if (plot := locate(track, camera)) is not None)
+        plots = tuple(
+            self._introduced(plot, camera) for track in seen if (plot := locate(track, camera)) is not None
+        )
         self.counts["detections"] += len(frame.detections)
         self.counts["tracks_seen"] += len(seen)
         self.counts["tracks_not_on_the_ground"] += len(seen) - len(plots)
         self._fuse(Scan(sensor_id=frame.sensor_id, observed_ns=frame.captured_ns, plots=plots), now_ns)
+
+    def _introduced(self, plot: Plot, camera: CameraModel) -> Plot:
+        """The first bearing of a thing in the sky carries the camera's whole range, so that it can become an entity."""
+        if plot.kind != "bearing" or not flies(plot) or self._bearings_known.issuperset(plot.identities):
+            return plot
+        self._bearings_known.update(plot.identities)
+        return introduced(plot, camera)
 
     def _fuse(self, scan: Scan, now_ns: int) -> None:
         self.counts["plots"] += len(scan.plots)
