@@ -41,7 +41,10 @@ class Backdrop:
         still = np.where(down[..., None], self._sea(directions, reach, light), still)
         still = np.where((down & ~self._wet)[..., None], _apron(east, north, reach, light, dice), still)
         self._still = cv2.GaussianBlur(np.clip(still, 0.0, 255.0).astype(np.float32), (3, 3), 0.6)
-        self._samples = {scale: _sample_map(east, north, scale) for scale in _WAVE_SCALES}
+        self._dry: Pixels = np.clip(self._still, 0.0, 255.0).astype(np.uint8)
+        wet_rows = np.flatnonzero(self._wet.any(axis=1))
+        self._top = int(wet_rows[0]) if len(wet_rows) else lens.height_px - 1
+        self._samples = {scale: _sample_map(east[self._top :], north[self._top :], scale) for scale in _WAVE_SCALES}
         # Waves fade where one pixel covers more than a wave, else they boil.
         fade = np.clip(9.0 / np.maximum(reach, 1.0), 0.012, 0.085) * light.chop
         self._fade = np.where(self._wet, fade, 0.0).astype(np.float32)
@@ -55,10 +58,12 @@ class Backdrop:
         """(height, width, 3) uint8: everything but the solids."""
         one = self._sampled(_WAVE_SCALES[0], 5.0 * time_s, 3.0 * time_s)
         two = self._sampled(_WAVE_SCALES[1], -4.0 * time_s, 6.0 * time_s)
-        chop = (one + two) * self._fade
-        picture = self._still * (1.0 + chop)[..., None] + (np.maximum(chop - 0.05, 0.0) * self._glint)[..., None]
-        finished: Pixels = np.clip(picture, 0.0, 255.0).astype(np.uint8)
-        return finished
+        chop = (one + two) * self._fade[self._top :]
+        gain, glint = 1.0 + chop, np.maximum(chop - 0.05, 0.0) * self._glint[self._top :]
+        lit = cv2.multiply(self._still[self._top :], cv2.merge([gain, gain, gain]))
+        picture = self._dry.copy()
+        picture[self._top :] = cv2.add(lit, cv2.merge([glint, glint, glint]), dtype=cv2.CV_8U)
+        return picture
 
     def _sampled(self, scale: float, shift_e: float, shift_n: float) -> npt.NDArray[np.float32]:
         x, y = self._samples[scale]

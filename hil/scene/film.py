@@ -35,7 +35,7 @@ def shoot(
     count = max(1, round(duration_s * FRAMES_PER_S))
     truth: list[tuple[TrueBox, ...]] = []
     with av.open(str(target), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=FRAMES_PER_S, options={"preset": "veryfast", "crf": "21"})
+        stream = container.add_stream("libx264", rate=FRAMES_PER_S, options={"preset": "ultrafast", "crf": "21"})
         stream.width, stream.height, stream.pix_fmt = lens.width_px, lens.height_px, "yuv420p"
         stream.codec_context.thread_count = 1
         stream.codec_context.time_base = Fraction(1, _TICKS_PER_S)

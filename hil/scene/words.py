@@ -42,7 +42,7 @@ def spoken(scene: Scene, duration_s: float) -> tuple[Spoken, ...]:
 
 _SCRIPT: tuple[tuple[float, str, str, str, str, tuple[str, ...]], ...] = (
     (0.20, "trucks", "en", "gate-2", "B2", ("first truck", "second truck")),
-    (0.30, "far", "de", "ausguck", "C3", (FAR_SHIP,)),
+    (0.30, "far", "de", "ausguck", "B2", (FAR_SHIP,)),
     (0.40, "fisher", "lb", "hafemeeschter", "B3", (FISHER,)),
     (0.50, "aurelia", "en", "pilot-station", "A1", ("Aurelia",)),
     (0.58, "nobody", "fr", "capitainerie", "A2", ()),
