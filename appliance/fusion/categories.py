@@ -33,11 +33,6 @@ _OWN_SHARE: Final = 0.3
 """Of a branch's weight, what its stem keeps for kinds that the tree does not name."""
 
 
-def _speaks_for() -> Weights:
-    """Row c, column a: whether saying c is true of a thing that is a."""
-    return np.array([[float(said == UNKNOWN or is_a(atom, said)) for atom in CATEGORIES] for said in CATEGORIES])
-
-
 def _prior() -> Weights:
     """Before any look: half unknown, the rest shared equally by the branches, each by its stem and its kinds."""
     roots = [name for name in CATEGORIES if "/" not in name and name != UNKNOWN]
@@ -52,23 +47,28 @@ def _prior() -> Weights:
     return out
 
 
-_SPEAKS_FOR: Final = _speaks_for()
 _PRIOR: Final = _prior()
+_HOLDS: Final = np.array([[float(said != UNKNOWN and is_a(atom, said)) for atom in CATEGORIES] for said in CATEGORIES])
+_MASS: Final = np.maximum(_HOLDS @ _PRIOR, 1e-12)
 
 
 def log_evidence(said: Mapping[str, float]) -> Weights | None:
-    """A look's distribution → log-likelihood of each atom; None where it says nothing usable."""
+    """A look's distribution → log-likelihood of each atom; None where it says nothing usable.
+
+    What was said is a posterior; divided by our prior it is a likelihood (Bayes the other way round), so that one look
+    alone gives back what it said. What it left over, or called unknown, speaks for everything alike.
+    """
     vector = np.zeros(len(CATEGORIES))
     for name, value in said.items():
         at = INDEX.get(name)
         if at is not None and math.isfinite(value) and value > 0.0:
             vector[at] += value
-    total = vector.sum()
-    if not total > 0.0:
+    total = float(vector.sum())
+    if not 0.0 < total < math.inf:
         return None
     vector /= max(total, 1.0)
-    vector[INDEX[UNKNOWN]] += max(0.0, 1.0 - vector.sum())
-    out: Weights = np.log(np.maximum(_SPEAKS_FOR.T @ vector, _FLOOR))
+    left = max(1.0 - float(vector.sum() - vector[INDEX[UNKNOWN]]), _FLOOR)
+    out: Weights = np.log(_HOLDS.T @ (vector / _MASS) + left)
     return out
 
 

@@ -18,6 +18,7 @@ MAX_SOURCES = 32
 MAX_TRACKLETS = 4
 MAX_NAMES = 4
 MAX_QUOTE = 160
+MAX_ALTITUDE_M = 100_000.0
 
 Noted = tuple[Plot, float, str]
 """A plot, its log-likelihood ratio, and the runner-up's entity id or an empty string."""
@@ -69,7 +70,7 @@ class Dossier:
             ring = self.plots[plot.sensor_id] = deque(maxlen=self.evidence_per_source)
         ring.append((plot, llr, runner_up))
         self.updated_ns = max(self.updated_ns, plot.observed_ns)
-        if plot.altitude_m is not None:
+        if plot.altitude_m is not None and abs(plot.altitude_m) <= MAX_ALTITUDE_M:  # false for NaN too
             self.altitude_m = plot.altitude_m
         if plot.cooperative:
             self._note_report(plot.observed_ns)

@@ -58,9 +58,10 @@ class Fusion:
         for placed in own:
             self._own.hear(placed)
         only_own = bool(plots) and all(plot.cooperative for plot in plots)
+        newest = [placed.plot.observed_ns for placed in (*own, *seen)]
         if self._timely(observed_ns, now_ns) and not only_own:
             self._look(sensor_id, observed_ns, seen)
-        newest = [placed.plot.observed_ns for placed in (*own, *seen)]
+            newest.append(observed_ns)
         self._state.newest_ns = max([self._state.newest_ns, *newest])
         self._prune(self._state.newest_ns)
 

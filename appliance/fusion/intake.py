@@ -18,6 +18,7 @@ from appliance.domain import Geodetic, Plot
 from appliance.errors import BadRecord
 from appliance.estimation.bank import BEARING, NONE, POSITION, Look
 from appliance.estimation.gaussian import polar_to_local
+from appliance.fusion.dossier import MAX_ALTITUDE_M
 from appliance.geodesy import LocalFrame
 
 MIN_SIGMA_M: Final = 0.05
@@ -78,7 +79,8 @@ class Intake:
 
     def _position(self, plot: Plot) -> Placed:
         _expect(plot, 2)
-        altitude = plot.altitude_m if plot.altitude_m is not None and math.isfinite(plot.altitude_m) else 0.0
+        known = plot.altitude_m is not None and abs(plot.altitude_m) <= MAX_ALTITUDE_M  # false for NaN too
+        altitude = plot.altitude_m if known and plot.altitude_m is not None else 0.0
         east, north, _ = self._frame.to_enu(float(plot.values[0]), float(plot.values[1]), float(altitude))
         rows = plot.covariance
         cov = _clamped(rows[0][0], 0.5 * (rows[0][1] + rows[1][0]), rows[1][1])

@@ -34,7 +34,7 @@ MAX_COUNT: Final = 100
 MAX_CLAIM_ODDS: Final = 3.0
 """All claims together move existence by no more than this (nats)."""
 _ONE_CLAIM_ODDS: Final = 1.5
-_TOLD_CAP: Final = 2.0
+_TOLD_CAP: Final = 7.0
 """Nats of category that all claims together can add to a thing that no sensor has named."""
 _GONE: Final = 0.05
 _MIN_SIGMA_M: Final = 5.0

@@ -78,7 +78,8 @@ def _status(state: State, slot: int, dossier: Dossier, t: float, confirmed: bool
         return "tentative"
     patience_s = state.settings.coast_after_s
     if dossier.reported_ns:
-        patience_s = max(patience_s, 3.0 * min(max(dossier.interval_s, 10.0), 360.0))
+        usual_s = dossier.interval_s or state.settings.default_sensor.reporting_interval_s
+        patience_s = max(patience_s, 3.0 * min(max(usual_s, 10.0), 360.0))
     return "coasting" if t - float(state.core.bank.time_s[slot]) > patience_s else "confirmed"
 
 

@@ -1,0 +1,128 @@
+"""Predict and update of one Gaussian state, and the models that interact."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from appliance.estimation.gaussian import (
+    is_positive_definite,
+    polar_to_local,
+    predict_cv,
+    update_pair,
+    update_single,
+)
+from appliance.estimation.imm import merge, predict, reweigh
+
+H = np.array([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]])
+
+
+def _random_cov(rng: np.random.Generator, scale: float = 10.0) -> np.ndarray:
+    a = rng.normal(0.0, scale, (4, 4))
+    return a @ a.T + np.eye(4)
+
+
+def test_two_short_predictions_equal_one_long_one() -> None:
+    rng = np.random.default_rng(1)
+    x, p = rng.normal(0, 10, 4), _random_cov(rng)
+    x2, p2 = x.copy(), p.copy()
+    predict_cv(x, p, 3.0, 0.5)
+    predict_cv(x2, p2, 1.0, 0.5)
+    predict_cv(x2, p2, 2.0, 0.5)
+    np.testing.assert_allclose(x, x2)
+    np.testing.assert_allclose(p, p2)
+
+
+def test_an_update_equals_the_textbook_and_its_likelihood_is_the_density() -> None:
+    rng = np.random.default_rng(2)
+    x, p, r = rng.normal(0, 10, 4), _random_cov(rng), np.array([[9.0, 2.0], [2.0, 4.0]])
+    z = np.array([3.0, -4.0])
+    s = H @ p @ H.T + r
+    gain = p @ H.T @ np.linalg.inv(s)
+    nu = z - H @ x
+    wanted_x, wanted_p = x + gain @ nu, p - gain @ s @ gain.T
+    density = -0.5 * nu @ np.linalg.inv(s) @ nu - 0.5 * math.log(np.linalg.det(2 * math.pi * s))
+    assert update_pair(x, p, H, nu, r) == pytest.approx(density)
+    np.testing.assert_allclose(x, wanted_x)
+    np.testing.assert_allclose(p, wanted_p, atol=1e-9)
+
+
+def test_a_single_valued_update_equals_a_pair_whose_other_half_says_nothing() -> None:
+    rng = np.random.default_rng(3)
+    x, p = rng.normal(0, 10, 4), _random_cov(rng)
+    x2, p2 = x.copy(), p.copy()
+    update_single(x, p, H[0], 5.0 - x[0], 4.0)
+    update_pair(x2, p2, H, np.array([5.0 - x2[0], 0.0]), np.diag([4.0, 1e15]))
+    np.testing.assert_allclose(x, x2, rtol=1e-6)
+    np.testing.assert_allclose(p, p2, rtol=1e-5, atol=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 1e5), st.floats(1e-3, 1e5), st.floats(1e-3, 1e5), st.floats(-1e6, 1e6)),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_a_covariance_stays_positive_definite_whatever_comes(steps: list[tuple[float, float, float, float]]) -> None:
+    x, p = np.zeros(4), np.diag([1e4, 1e4, 100.0, 100.0])
+    for dt, se, sn, z in steps:
+        predict_cv(x, p, dt, 6.0)
+        update_pair(x, p, H, np.array([z - x[0], -z - x[1]]), np.diag([se * se, sn * sn]))
+        assert np.isfinite(x).all()
+        assert is_positive_definite(p / np.sqrt(np.outer(np.diag(p), np.diag(p))))
+
+
+@pytest.mark.parametrize(
+    ("range_m", "sigma_m", "sigma_rad"), [(3000.0, 15.0, 0.009), (800.0, 30.0, 0.3), (5000.0, 200.0, 0.002)]
+)
+def test_range_and_bearing_become_a_place_without_bias_and_with_an_honest_covariance(
+    range_m: float, sigma_m: float, sigma_rad: float
+) -> None:
+    rng = np.random.default_rng(4)
+    bearing, n = 0.7, 20_000
+    truth = np.array([range_m * math.sin(bearing), range_m * math.cos(bearing)])
+    errors, nees = np.zeros(2), 0.0
+    for _ in range(n):
+        z = rng.normal(range_m, sigma_m), rng.normal(bearing, sigma_rad)
+        place, cov = polar_to_local(*z, ((sigma_m**2, 0.0), (0.0, sigma_rad**2)))
+        error = np.array(place) - truth
+        errors += error
+        nees += float(error @ np.linalg.solve(cov, error))
+    across = range_m * sigma_rad + sigma_m
+    assert np.hypot(*(errors / n)) < 5.0 * across / math.sqrt(n)
+    assert 1.8 < nees / n < 2.2
+
+
+def test_mixing_keeps_weights_a_distribution_and_the_mean_where_it_was() -> None:
+    x = np.array([[0.0, 0.0, 1.0, 0.0], [10.0, 0.0, 1.0, 0.0]])
+    p = np.array([np.eye(4), 4.0 * np.eye(4)])
+    w = np.array([0.3, 0.7])
+    xo, po, wo = np.empty_like(x), np.empty_like(p), np.empty_like(w)
+    predict(x, p, w, 0.0, np.array([0.1, 6.0]), np.array([0.03, 0.1]), xo, po, wo)
+    np.testing.assert_allclose(wo, w)
+    predict(x, p, w, 2.0, np.array([0.1, 6.0]), np.array([0.03, 0.1]), xo, po, wo)
+    assert wo.sum() == pytest.approx(1.0)
+    mean, cov = np.empty(4), np.empty((4, 4))
+    merge(xo, po, wo, mean, cov)
+    assert mean[0] == pytest.approx(9.0)
+    assert is_positive_definite(cov)
+
+
+def test_no_model_ever_dies() -> None:
+    w = np.array([0.5, 0.5])
+    reweigh(w, np.array([0.0, -1e6]))
+    assert w.min() > 0.0
+    assert w.sum() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    "bad", [[[1.0, 2.0], [2.0, 1.0]], [[1.0, 0.0], [0.5, 1.0]], [[math.nan, 0], [0, 1]], [[1.0, 2.0]]]
+)
+def test_what_is_not_positive_definite_is_told_apart(bad: list[list[float]]) -> None:
+    assert not is_positive_definite(bad)

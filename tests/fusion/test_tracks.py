@@ -1,0 +1,243 @@
+"""Plots to entities: beginning, following, losing; and what must hold for any input."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from appliance.domain import CATEGORIES, Entity, Geodetic, Identity, Plot
+from appliance.estimation.gaussian import is_positive_definite
+
+SECOND = 1_000_000_000
+
+
+def _believed(entities: tuple[Entity, ...]) -> list[Entity]:
+    return [e for e in entities if e.status in ("confirmed", "coasting")]
+
+
+def test_a_thing_seen_several_times_among_clutter_becomes_one_confirmed_entity(world: Any) -> None:
+    fusion = world.fusion()
+    for k in range(1, 21):
+        t = k * SECOND
+        fusion.observe_plots("radar", t, [world.radar(1000 + 10 * k, 2000, t, "a"), *world.clutter(t, 10)], t)
+    (entity,) = _believed(fusion.entities(20 * SECOND))
+    east, north, _ = world.frame.local(entity.position)
+    assert math.hypot(east - 1200, north - 2000) < 40
+    assert abs(entity.velocity_mps[0] - 10) < 4
+    assert entity.existence > 0.9
+    assert {e.source_id for e in entity.evidence} == {"radar"}
+    assert len(entity.evidence) == 8
+
+
+def test_a_lone_plot_is_not_told_and_soon_forgotten(world: Any) -> None:
+    fusion = world.fusion()
+    fusion.observe_plots("radar", SECOND, [world.radar(500, 500, SECOND, "a")], SECOND)
+    assert not fusion.entities(SECOND)
+    fusion.observe_plots("radar", 2 * SECOND, [], 2 * SECOND)
+    fusion.observe_plots("radar", 3 * SECOND, [], 3 * SECOND)
+    assert len(fusion._state.core.live) == 0
+
+
+def test_looks_that_find_nothing_end_an_entity_inside_the_view_and_not_outside_it(world: Any) -> None:
+    fusion = world.fusion()
+    for k in range(1, 11):
+        t = k * SECOND
+        fusion.observe_plots("radar", t, [world.radar(1000, 1000, t, "in")], t)
+        fusion.observe_plots("eo", t, [world.position(9500, 0, t, "out")], t)
+    for k in range(11, 26):
+        fusion.observe_plots("radar", k * SECOND, [], k * SECOND)
+    (left,) = _believed(fusion.entities(25 * SECOND))
+    assert left.status == "coasting"
+    assert world.frame.local(left.position)[0] > 9000
+    deleted = [e for e in fusion.entities(25 * SECOND) if e.status == "deleted"]
+    assert len(deleted) == 1
+    assert deleted[0].existence == 0.0
+
+
+def test_bearings_correct_an_entity_and_never_begin_one(world: Any) -> None:
+    fusion = world.fusion()
+    west = world.place(-3000, 0)
+    for k in range(1, 6):
+        t = k * SECOND
+        fusion.observe_plots("df", t, [world.bearing(0, 3000, t, "a", west)], t)
+    assert len(fusion._state.core.live) == 0
+    sigmas = []
+    for k in range(6, 30):
+        t = k * SECOND
+        fusion.observe_plots("radar", t, [world.radar(0, 3000, t, "a")], t)
+        if k > 15:
+            fusion.observe_plots("df", t, [world.bearing(0, 3000, t, "a", west)], t)
+        sigmas.append(
+            max(np.diag(np.array(_e.covariance_m2)).max() for _e in fusion.entities(t) or [None] if _e)
+            if fusion.entities(t)
+            else 0
+        )
+    (entity,) = _believed(fusion.entities(29 * SECOND))
+    assert {e.source_id for e in entity.evidence} == {"radar", "df"}
+    assert sigmas[-1] < 0.8 * sigmas[8]
+
+
+def test_the_order_of_plots_in_one_look_changes_nothing(world: Any) -> None:
+    looks = []
+    for k in range(1, 16):
+        t = k * SECOND
+        things = [(500, 500 + 5 * k), (560, 500 + 5 * k), (-2000, 100)]
+        plots = [world.radar(*at, t, f"{i}") for i, at in enumerate(things)] + world.clutter(t, 8)
+        looks.append((t, plots))
+    results = []
+    for shuffle in (False, True):
+        fusion = world.fusion()
+        rng = np.random.default_rng(9)
+        for t, plots in looks:
+            given_plots = [plots[i] for i in rng.permutation(len(plots))] if shuffle else plots
+            fusion.observe_plots("radar", t, given_plots, t)
+        results.append(repr(fusion.entities(15 * SECOND)))
+    assert results[0] == results[1]
+
+
+def test_entity_ids_are_ulids_that_a_replay_makes_again(world: Any) -> None:
+    def run() -> list[str]:
+        fusion = world.fusion()
+        for k in range(1, 6):
+            t = k * SECOND
+            plots = [dataclasses.replace(world.position(100, 100, t, "a"), values=(49.501, 6.101))]
+            fusion.observe_plots("eo", t, plots, t)
+        return [e.entity_id for e in fusion.entities(5 * SECOND)]
+
+    first = run()
+    assert first == run()
+    assert len(first[0]) == 26
+    assert set(first[0]) <= set("0123456789ABCDEFGHJKMNPQRSTVWXYZ")
+
+
+@pytest.mark.parametrize("kind", ["position", "range_bearing"])
+def test_errors_are_as_large_as_the_covariance_says(world: Any, kind: str) -> None:
+    """NEES of position over many runs; 2 degrees of freedom, so the mean is near 2."""
+    nees = []
+    for run in range(40):
+        world.seed = run
+        world.__post_init__()
+        fusion = world.fusion()
+        start, velocity = world.rng.uniform(-3000, 3000, 2), world.rng.normal(0, 8, 2)
+        for k in range(1, 26):
+            t = k * SECOND
+            at = start + velocity * k
+            if kind == "position":
+                fusion.observe_plots("eo", t, [world.position(*at, t, "a")], t)
+            else:
+                fusion.observe_plots("radar", t, [world.radar(*at, t, "a")], t)
+        (entity,) = _believed(fusion.entities(25 * SECOND))
+        error = np.array(world.frame.local(entity.position)[:2]) - (start + 25 * velocity)
+        nees.append(error @ np.linalg.solve(np.array(entity.covariance_m2), error))
+    assert 0.8 < np.mean(nees) < 2.6  # below 2: the models allow turns that this scene has not
+
+
+def test_a_plot_that_comes_late_still_corrects_and_is_evidence(world: Any) -> None:
+    on_time, late = world.fusion(), world.fusion()
+    held: list[Plot] = []
+    for k in range(1, 31):
+        t = k * SECOND
+        plot = world.position(100 + 12 * k, 300, t, "a")
+        on_time.observe_plots("eo", t, [plot], t)
+        held.append(plot)
+        if k % 5 == 0:  # every fifth second, four plots in the wrong order
+            for one in (held[0], held[2], held[1], held[4], held[3]):
+                late.observe_plots("eo", one.observed_ns, [one], t)
+            held.clear()
+    (a,), (b,) = _believed(on_time.entities(30 * SECOND)), _believed(late.entities(30 * SECOND))
+    one, two = world.frame.local(a.position), world.frame.local(b.position)
+    assert math.hypot(one[0] - two[0], one[1] - two[1]) < 10
+    assert is_positive_definite(b.covariance_m2)
+
+
+def test_plots_from_before_the_lag_or_from_the_future_are_refused_and_counted(world: Any) -> None:
+    fusion = world.fusion()
+    t = 2000 * SECOND
+    fusion.observe_plots("eo", t, [world.position(0, 100, t, "a")], t)
+    old, future = t - 1000 * SECOND, t + 60 * SECOND
+    fusion.observe_plots("eo", old, [world.position(0, 100, old, "b")], t)
+    fusion.observe_plots("eo", future, [world.position(0, 100, future, "c")], t)
+    assert fusion.refused["time"] == 2
+    assert len(fusion._state.core.live) == 1
+
+
+_BROKEN: list[tuple[str, dict[str, Any]]] = [
+    ("values", {"values": (math.nan, 6.1)}),
+    ("values", {"values": (49.5,)}),
+    ("place", {"values": (49.5, 54.0)}),
+    ("latitude", {"values": (95.0, 6.1)}),
+    ("covariance", {"covariance": ((1.0, 5.0), (5.0, 1.0))}),
+    ("covariance", {"covariance": ((math.inf, 0.0), (0.0, 1.0))}),
+    ("covariance", {"covariance": ((1.0,),)}),
+    ("origin", {"kind": "range_bearing", "values": (100.0, 1.0), "covariance": ((1.0, 0.0), (0.0, 0.01))}),
+    ("values", {"kind": "range_bearing", "values": (-5.0, 1.0), "covariance": ((1.0, 0.0), (0.0, 0.01)),
+                "origin": Geodetic(latitude_deg=49.5, longitude_deg=6.1)}),
+    ("kind", {"kind": "smell"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("reason", "change"), _BROKEN)
+def test_a_plot_that_cannot_be_true_is_refused_alone(world: Any, reason: str, change: dict[str, Any]) -> None:
+    fusion = world.fusion()
+    good = world.position(100, 100, SECOND, "good")
+    bad = dataclasses.replace(world.position(100, 100, SECOND, "bad"), **change)
+    fusion.observe_plots("eo", SECOND, [bad, good], SECOND)
+    assert sum(fusion.refused.values()) == 1, fusion.refused
+    assert reason in fusion.refused or reason == "latitude"
+    assert len(fusion._state.core.live) == 1
+
+
+_NUMBER = st.floats(allow_nan=True, allow_infinity=True)
+_SANE = st.floats(-1e4, 1e4)
+
+
+@st.composite
+def _plots(draw: Any) -> Plot:
+    kind = draw(st.sampled_from(["position", "range_bearing", "bearing"]))
+    size = 1 if kind == "bearing" else 2
+    wild = draw(st.booleans())
+    number = _NUMBER if wild else st.floats(0.001, 50.0)
+    rows = [[draw(number) for _ in range(size)] for _ in range(size)]
+    return Plot(
+        sensor_id=draw(st.sampled_from(["radar", "eo", "ais"])),
+        observation_id=draw(st.text(max_size=4)),
+        observed_ns=draw(st.integers(0, 30 * SECOND)),
+        kind=kind,
+        values=tuple(draw(_NUMBER if wild else st.floats(0.0, 60.0)) for _ in range(size)),
+        covariance=tuple(tuple(row) for row in rows),
+        origin=draw(st.sampled_from([None, Geodetic(latitude_deg=49.5, longitude_deg=6.1)])),
+        identities=draw(st.sampled_from([(), (Identity(kind="mmsi", value="235000001"),),
+                                         (Identity(kind="tracklet", value="eo:1"),), (Identity(kind="mmsi", value="x"),)])),
+        categories=draw(st.dictionaries(st.sampled_from([*CATEGORIES, "nonsense"]), _NUMBER, max_size=3)),
+        velocity_mps=draw(st.sampled_from([None, (1.0, math.nan), (3.0, -2.0), (1e9, 0.0)])),
+        velocity_variance_m2ps2=draw(st.sampled_from([None, 1.0, -1.0, math.nan])),
+        altitude_m=draw(st.sampled_from([None, math.nan, 50.0])),
+        cooperative=draw(st.booleans()),
+    )  # fmt: skip
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(looks=st.lists(st.lists(_plots(), max_size=6), min_size=1, max_size=8))
+def test_no_input_makes_a_nan_or_breaks_a_covariance(world: Any, looks: list[list[Plot]]) -> None:
+    fusion = world.fusion(max_range_m=2e7, told_existence=0.0)
+    for k, plots in enumerate(looks):
+        t = (k + 1) * 3 * SECOND
+        fusion.observe_plots("radar", t, plots, t)
+        carried: list[Identity] = []
+        for entity in fusion.entities(t):
+            numbers = [entity.existence, *entity.velocity_mps, entity.position.latitude_deg, entity.position.longitude_deg,
+                       entity.position.altitude_m, *entity.categories.values()]  # fmt: skip
+            assert all(math.isfinite(x) for x in numbers)
+            assert sum(entity.categories.values()) == pytest.approx(1.0)
+            assert is_positive_definite(entity.covariance_m2)
+            assert is_positive_definite(entity.velocity_covariance_m2ps2)
+            carried += entity.identities if entity.status != "deleted" else ()
+        assert len(carried) == len(set(carried))
