@@ -25,10 +25,10 @@ MAX_RELEASE_BYTES: Final = 256 * 1024
 MAX_FILE_BYTES: Final = 8 * 1024**3 - 1
 MAX_FILES: Final = 64
 
-PRODUCT_PATTERN: Final = r"^[a-z0-9][a-z0-9-]{0,31}/[a-z0-9][a-z0-9-]{0,31}$"
-FILE_PATTERN: Final = r"^[a-z0-9][a-z0-9._-]{0,63}$"
-DIGEST_PATTERN: Final = r"^[0-9a-f]{96}$"
-RELEASE_ID_PATTERN: Final = r"^[a-z0-9][a-z0-9-]{0,31}/[a-z0-9][a-z0-9-]{0,31}#[1-9][0-9]{0,18}$"
+PRODUCT_PATTERN: Final = r"^[a-z0-9][a-z0-9-]{0,31}/[a-z0-9][a-z0-9-]{0,31}\Z"
+FILE_PATTERN: Final = r"^[a-z0-9][a-z0-9._-]{0,63}\Z"
+DIGEST_PATTERN: Final = r"^[0-9a-f]{96}\Z"
+RELEASE_ID_PATTERN: Final = r"^[a-z0-9][a-z0-9-]{0,31}/[a-z0-9][a-z0-9-]{0,31}#[1-9][0-9]{0,18}\Z"
 
 Product = Annotated[str, msgspec.Meta(pattern=PRODUCT_PATTERN)]
 Counter = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
@@ -55,13 +55,13 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     schema: Literal["edge-release/1"]
     product: Product
-    version: Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+-]{0,63}$")]
+    version: Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+-]{0,63}\Z")]
     release_counter: Counter
     files: Annotated[tuple[ReleaseFile, ...], msgspec.Meta(min_length=1, max_length=MAX_FILES)]
     units: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1, max_length=4096)]
-    issued: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$")]
+    issued: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\Z")]
     hw: Annotated[tuple[Name, ...], msgspec.Meta(max_length=64)] = ()
-    min_app: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,6}(\.[0-9]{1,6}){0,3}$")] = "0"
+    min_app: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,6}(\.[0-9]{1,6}){0,3}\Z")] = "0"
     supersedes: Counter | None = None
     revokes: Annotated[
         tuple[Annotated[str, msgspec.Meta(pattern=RELEASE_ID_PATTERN)], ...], msgspec.Meta(max_length=1024)

@@ -84,7 +84,13 @@ def check_name(name: str) -> str:
     """
     plain = name.removeprefix("./").removesuffix("/")
     parts = plain.split("/")
-    bad = not name or len(name) > MAX_NAME or "\\" in name or any(ord(c) < 32 or ord(c) > 126 for c in name)
+    bad = (
+        not name
+        or name.startswith("/")
+        or len(name) > MAX_NAME
+        or "\\" in name
+        or any(ord(c) < 32 or ord(c) > 126 for c in name)
+    )
     if bad or (plain not in ("", ".") and any(part in ("", ".", "..") for part in parts)):
         raise BundleRefused("media-path", f"a stick may not carry the name {name[:80]!r}")
     return "" if plain == "." else plain

@@ -29,7 +29,7 @@ MAX_UNIT_BYTES: Final = 64 * 1024
 
 
 #: As a topic level and an audit origin can hold it; empty is a device without a name, for which only ``*`` is meant.
-UnitName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{0,64}$")]
+UnitName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{0,64}\Z")]
 
 
 class Unit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

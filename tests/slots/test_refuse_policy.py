@@ -93,6 +93,9 @@ def test_a_release_issued_at_a_time_that_is_none_is_refused(device: Any, bench: 
         {"units": []},
         {"version": "../1"},
         {"version": ""},
+        {"version": "1\n"},
+        {"product": "acme/people\n"},
+        {"issued": "2026-12-01T00:00:00Z\n"},
         {"issued": "yesterday"},
         {"surprise": 1},
         {"revokes": ["acme/people"]},
@@ -185,7 +188,7 @@ def test_a_file_that_is_code_by_its_content_is_refused(device: Any, bench: Any, 
 
 
 @pytest.mark.parametrize(
-    "path", ["../model.onnx", "/etc/passwd", "a/b.json", ".hidden.json", "UPPER.json", "a\\b.json", ""]
+    "path", ["../model.onnx", "/etc/passwd", "a/b.json", ".hidden.json", "UPPER.json", "a\\b.json", "a.json\n", ""]
 )
 def test_a_file_with_a_hostile_name_is_refused(device: Any, bench: Any, two: Path, path: str) -> None:
     bench.edit_release(two, lambda body: body["files"][0].update(path=path))
