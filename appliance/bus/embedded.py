@@ -19,6 +19,8 @@ from amqtt.adapters import ReaderAdapter, StreamWriterAdapter
 from amqtt.broker import Broker
 from amqtt.contexts import BrokerConfig, ListenerConfig, ListenerType
 from amqtt.errors import AMQTTError
+from amqtt.plugins.base import BaseAuthPlugin
+from amqtt.session import Session
 
 from appliance.errors import BusUnavailable
 
@@ -27,13 +29,23 @@ _LISTENER: Final = "default"
 _START_S: Final = 10.0
 _STOP_S: Final = 10.0
 _FIRST_PACKET_S: Final = 10.0
-_PLUGINS: Final[dict[str, Any]] = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
+_FORGET_AFTER_S: Final = 600
+"""How long messages are kept, in memory and without bound, for a reader that is away."""
+_PLUGINS: Final[dict[str, Any]] = {f"{__name__}.Everybody": {}}
 
 _PROTOCOL_NAME: Final = b"\x00\x04MQTT"
 _MOST_LENGTH_BYTES: Final = 4
 _MQTT_5: Final = 5
 _UNSUPPORTED: Final = bytes.fromhex("2003008400")
 """MQTT 5 §3.2: CONNACK, reason 0x84 unsupported protocol version, no properties."""
+
+
+class Everybody(BaseAuthPlugin):  # type: ignore[misc]  # amqtt ships no types
+    """Lets every client of this machine in, and, unlike amqtt's anonymous plugin, keeps messages for those away."""
+
+    async def authenticate(self, *, session: Session) -> bool | None:
+        """Always yes."""
+        return session is not None
 
 
 class EmbeddedBroker:
@@ -85,7 +97,11 @@ class EmbeddedBroker:
 
     async def _main(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        config = BrokerConfig(listeners={_LISTENER: ListenerConfig(type=ListenerType.EXTERNAL)}, plugins=_PLUGINS)
+        config = BrokerConfig(
+            listeners={_LISTENER: ListenerConfig(type=ListenerType.EXTERNAL)},
+            plugins=_PLUGINS,
+            session_expiry_interval=_FORGET_AFTER_S,
+        )
         broker = Broker(config, loop=self._loop)
         await broker.start()
         tasks: set[asyncio.Task[None]] = set()

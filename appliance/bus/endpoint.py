@@ -9,7 +9,7 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from appliance.errors import ConfigError, Fault
@@ -44,16 +44,34 @@ def endpoint(url: str, tls: TlsFiles | None) -> Endpoint:
         port = -1
     plain = not (parts.path.strip("/") or parts.query or parts.fragment or parts.username or parts.password)
     if parts.scheme not in _PORTS or not parts.hostname or port == -1 or not plain:
-        raise ConfigError((_fault("url", url, "mqtt://host[:port] or mqtts://host[:port]"),))
+        found = url if "@" not in url else "a URL with a user or password"
+        raise ConfigError((_fault("url", found, "mqtt://host[:port] or mqtts://host[:port]"),))
     if (parts.scheme == "mqtts") != (tls is not None):
         expected = "ca, certificate and key with mqtts://" if tls is None else "mqtts:// where certificates are given"
         raise ConfigError((_fault("tls", url, expected),))
     return Endpoint(host=parts.hostname, port=port or _PORTS[parts.scheme], tls=tls)
 
 
-def tls_context(files: TlsFiles) -> ssl.SSLContext:
+class Context(ssl.SSLContext):
+    """A context that knows its last socket: paho lets go of a socket whose handshake failed without closing it."""
+
+    last: ssl.SSLSocket | None = None
+
+    def wrap_socket(self, *args: Any, **options: Any) -> ssl.SSLSocket:
+        """As in ssl."""
+        self.last = super().wrap_socket(*args, **options)
+        return self.last
+
+    def close_last(self) -> None:
+        """Close the last socket, if there is one."""
+        if self.last is not None:
+            self.last.close()
+            self.last = None
+
+
+def tls_context(files: TlsFiles) -> Context:
     """TLS 1.3 only, broker checked against our CA, our certificate shown. Raises ConfigError for unusable files."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = Context(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     try:
         context.load_verify_locations(cafile=files.ca)

@@ -6,7 +6,9 @@ Rules:
 
 - In the outbox's order, QoS 1, as many in flight as the broker takes and no more; an envelope is acknowledged in the
   outbox only when the broker has answered for it.
-- Every connection starts with everything that the outbox still keeps: grants, then the rest (see ``outbox``).
+- Every connection starts with everything that the outbox still keeps: grants, then the rest (see ``outbox``). A broker
+  that was killed has forgotten its readers too, and acknowledges what nobody hears, so after ``settle_s``, when they are
+  back, the resend window goes out once more.
 - A broker that is away, refuses or is silent is tried again with growing pauses; nothing here ever gives up or raises.
 - Availability is one byte, retained, on ``edge/v1/<unit>/status``: ``1`` while connected, ``0`` by will or farewell. It
   is the one payload that is not sealed.
@@ -33,6 +35,8 @@ _STEP_S: Final = 0.25
 _GATHER_S: Final = 0.02
 """Acknowledgements are written together when this old; they are light, and lost ones only cost a repeat."""
 _GATHER_COUNT: Final = 256
+SETTLE_S: Final = 15.0
+"""Longer than a reader takes to come back to a broker: its longest pause and two time-outs."""
 _PRUNE_EVERY_S: Final = 1.0
 _SILENCE_S: Final = 30.0
 _PACKET_OVERHEAD_BYTES: Final = 64
@@ -62,8 +66,12 @@ class LinkStatus:
 class Link:
     """A thread that keeps one unit connected. ``status`` may be asked from any thread."""
 
-    def __init__(self, outbox: Outbox, url: str, *, unit: str, tls: TlsFiles | None = None) -> None:
+    def __init__(
+        self, outbox: Outbox, url: str, *, unit: str, tls: TlsFiles | None = None, settle_s: float = SETTLE_S
+    ) -> None:
         """``url`` is mqtt:// or mqtts://, the latter with ``tls``. Raises ConfigError for what cannot be used."""
+        self._settle_s = settle_s
+        self._settled_at = float("inf")
         self._outbox = outbox
         self._status_topic = f"edge/v1/{unit}/status"
         will = Will(topic=self._status_topic, payload=OFFLINE)
@@ -137,7 +145,7 @@ class Link:
                 self._fill(connection)
                 connection.step(_GATHER_S if self._gathered else _STEP_S, self._wake)
                 self._collect(connection)
-                self._prune(connection)
+                self._tidy(connection)
             connection.publish(self._status_topic, OFFLINE, retain=True)
             connection.close(farewell=True)
         finally:
@@ -150,6 +158,7 @@ class Link:
         self._connections += 1
         self._last_error = None
         self._heard_at = self._pruned_at = time.monotonic()
+        self._settled_at = self._heard_at + self._settle_s
         self._in_flight[connection.publish(self._status_topic, ONLINE, retain=True)] = None
 
     def _fill(self, connection: Connection) -> None:
@@ -198,10 +207,15 @@ class Link:
         if gathered:
             self._outbox.acknowledge(gathered)
 
-    def _prune(self, connection: Connection) -> None:
-        if time.monotonic() - self._pruned_at < _PRUNE_EVERY_S:
+    def _tidy(self, connection: Connection) -> None:
+        now = time.monotonic()
+        if now >= self._settled_at:
+            self._settled_at = float("inf")
+            self._save()
+            self._outbox.repeat()
+        if now - self._pruned_at < _PRUNE_EVERY_S:
             return
-        self._pruned_at = time.monotonic()
+        self._pruned_at = now
         for topic in self._outbox.prune():
             self._in_flight[connection.publish(topic, b"", retain=True)] = None
 

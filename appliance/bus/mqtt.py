@@ -131,7 +131,8 @@ class Connection:
         self._connected = False
         self._answers: list[Acknowledgement] = []
         self._messages: list[Message] = []
-        self._subscribed: list[ReasonCode] | None = None
+        self._wanted: tuple[str, ...] = ()
+        self._granted: list[ReasonCode] | None = None
         self._client = self._make_client(client_id, context)
         if will is not None:
             self._client.will_set(will.topic, will.payload, qos=1, retain=True)
@@ -147,17 +148,24 @@ class Connection:
         while not self._connected:
             self._step_until(deadline, wake, stopped, "the broker does not answer")
 
-    def subscribe(self, topics: tuple[str, ...], wake: Wake, stopped: Callable[[], bool]) -> None:
-        """Subscribe with QoS 1. Raises BusUnavailable where the broker does not grant it."""
+    def subscribe(self, topics: tuple[str, ...]) -> None:
+        """Ask for ``topics`` with QoS 1; ``subscribed`` tells when. Raises BusUnavailable."""
         options = SubscribeOptions(qos=1) if self.protocol == "5" else None
         wanted: list[Any] = [(topic, options if options is not None else 1) for topic in topics]
+        self._wanted = topics
         self._check(self._client.subscribe(wanted)[0])
-        deadline = time.monotonic() + CONNECT_TIMEOUT_S
-        while self._subscribed is None:
-            self._step_until(deadline, wake, stopped, "the broker does not answer the subscription")
-        for topic, code in zip(topics, self._subscribed, strict=False):
+
+    def subscribed(self) -> bool:
+        """Whether the broker has granted what was asked for. Raises BusUnavailable where it does not.
+
+        Messages may come before: a broker that keeps some for us may want them acknowledged first.
+        """
+        if self._granted is None:
+            return False
+        for topic, code in zip(self._wanted, self._granted, strict=False):
             if code.is_failure:
                 raise BusUnavailable(f"the broker does not grant a subscription to {topic}: {code}")
+        return True
 
     def publish(self, topic: str, payload: bytes, *, retain: bool) -> int:
         """Send with QoS 1; the answer comes from ``answers`` under the number returned. Raises BusUnavailable."""
@@ -278,7 +286,7 @@ class Connection:
         self._messages.append(Message(topic=topic, payload=bytes(message.payload), mid=message.mid, qos=message.qos))
 
     def _on_subscribe(self, _c: Any, _u: Any, _mid: int, codes: list[ReasonCode], _p: Properties | None) -> None:
-        self._subscribed = codes
+        self._granted = codes
 
 
 class Dialer:
@@ -307,6 +315,8 @@ class Dialer:
             connection.connect(wake, stopped)
         except BusUnavailable:
             connection.close(farewell=False)
+            if self._context is not None:
+                self._context.close_last()
             if connection.reached:  # an old broker drops a v5 client without a word
                 self.protocol = "3.1.1" if self.protocol == "5" else "5"
             raise

@@ -40,6 +40,8 @@ MAX_SHED_RUNS: Final = 4096
 _MAX_EPOCH_DIGITS: Final = 20
 _NS_PER_S: Final = 1_000_000_000
 _CLAIM_CHUNK: Final = 256
+_AGAIN: Final = 2
+"""Order class of the resend window; see ``_class``."""
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS envelope (
@@ -206,6 +208,12 @@ class Outbox:
                 self._bytes = sum(size for *_, size in rows)
                 self._kept.clear()
                 self._memory.notify_all()
+
+    def repeat(self) -> None:
+        """Send what is in the resend window once more: for readers that came back later than the link did."""
+        with self._memory:
+            for seq in self._kept:
+                heapq.heappush(self._ready, (_AGAIN, 0, seq))
 
     def acknowledge(self, seqs: Iterable[int], now_ns: int | None = None) -> None:
         """A broker has these. Raises BusUnavailable; then they will be sent again, which does no harm."""
@@ -458,7 +466,7 @@ def _class(kind: str, acknowledged_ns: int | None) -> int:
     """0: grants; 1: never acknowledged; 2: the resend window."""
     if kind == "grant":
         return 0
-    return 1 if acknowledged_ns is None else 2
+    return 1 if acknowledged_ns is None else _AGAIN
 
 
 def _priority(envelope: Envelope, wanted: Priority) -> Priority:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from appliance.sealing import Closed, NotForUs, Opened, PrivateIdentity, PublicI
 ALL_UNITS: Final = ("edge/v1/+/#",)
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 5.0
+SUBSCRIBE_TIMEOUT_S: Final = 10.0
 _STEP_S: Final = 0.25
 _MOST_IN_MEMORY: Final = 2048
 _READ_AT_ONCE: Final = 256
@@ -198,21 +200,31 @@ class Reader:
 
     def _serve(self) -> None:
         self._state = "connecting"
+        granted = False
         self._catch_up()
         connection = self._dialer.dial(self._wake, self._stopping.is_set)
         try:
-            connection.subscribe(self._topics, self._wake, self._stopping.is_set)
-            with self._ready:
-                self._state, self._last_error = "connected", None
-                self._numbers["connections"] += 1
-                self._ready.notify_all()
+            connection.subscribe(self._topics)
+            deadline = time.monotonic() + SUBSCRIBE_TIMEOUT_S
             while not self._stopping.is_set():
                 self._receive(connection)
                 self._catch_up()
                 connection.step(_STEP_S, self._wake, most=_READ_AT_ONCE)
+                granted = granted or self._is_granted(connection, deadline)
             connection.close(farewell=True)
         finally:
             connection.close(farewell=False)
+
+    def _is_granted(self, connection: Connection, deadline: float) -> bool:
+        if connection.subscribed():
+            with self._ready:
+                self._state, self._last_error = "connected", None
+                self._numbers["connections"] += 1
+                self._ready.notify_all()
+            return True
+        if time.monotonic() > deadline:
+            raise BusUnavailable("the broker does not answer the subscription")
+        return False
 
     def _receive(self, connection: Connection) -> None:
         messages: list[Message] = connection.messages()
