@@ -8,7 +8,6 @@ from pathlib import Path
 from appliance.bundles.reasons import REASONS
 
 FOLDERS = ("appliance/bundles", "appliance/slots", "appliance/audit")
-RAISED = re.compile(r"(?:Refused\(|return |, )\s*\"([a-z]+(?:-[a-z]+)*)\"")
 
 
 def test_the_table_and_the_code_agree(repository: Path) -> None:
@@ -18,3 +17,9 @@ def test_the_table_and_the_code_agree(repository: Path) -> None:
     assert named - set(REASONS) == set()
     unused = {reason for reason in REASONS if f'"{reason}"' not in text}
     assert unused == set()
+
+
+def test_the_page_for_people_lists_every_reason_with_its_meaning(repository: Path) -> None:
+    page = (repository / "docs" / "bundles.md").read_text()
+    rows = dict(re.findall(r"^\| `([a-z-]+)` \| (.+) \|$", page, re.MULTILINE))
+    assert {reason: rows.get(reason) for reason in REASONS} == REASONS
