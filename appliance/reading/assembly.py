@@ -24,7 +24,24 @@ from appliance.reading.mentions import Mention
 from appliance.reading.places import Place
 from appliance.reading.times import When, day_before
 
-_COPULAS: Final = frozenset((",", "is", "was", "est", "était", "ist", "war", "ass", "("))
+_COPULAS: Final = frozenset(
+    (
+        *("is", "was", "be", "seems", "appears", "to", "probably", "est", "était", "semble", "être", "probablement"),
+        *(
+            "ist",
+            "war",
+            "wohl",
+            "vermutlich",
+            "ass",
+            "wahrscheinlich",
+            "wahrscheinlech",
+            "vläicht",
+            "possibly",
+            "likely",
+        ),
+    )
+)
+_LONGEST_COPULA: Final = 3
 _KIND_OF: Final = {"mmsi": "vessel", "icao": "aircraft"}
 
 T = TypeVar("T")
@@ -63,8 +80,9 @@ def merge_appositions(layout: Layout, found: Sequence[Mention]) -> tuple[Mention
 
 
 def _is_apposition(layout: Layout, before: Mention, mention: Mention) -> bool:
-    between = layout.items[before.stop : mention.begin]
-    if len(between) != 1 or between[0].text not in _COPULAS or before.count != 1 or mention.count != 1 or before.plural:
+    between = [token.text for token in layout.items[before.stop : mention.begin]]
+    says_is = 0 < len(between) <= _LONGEST_COPULA and all(word in _COPULAS for word in between)
+    if not (says_is or between in ([","], ["("])) or before.count != 1 or mention.count != 1 or before.plural:
         return False
     if layout.sentence[before.start] != layout.sentence[mention.start]:
         return False
@@ -73,7 +91,7 @@ def _is_apposition(layout: Layout, before: Mention, mention: Mention) -> bool:
     single = mention.begin < mention.start or bool(mention.identities)
     deeper = narrower and mention.category != before.category
     same_family = is_a(mention.category, "vessel") and is_a(before.category, "vessel")
-    return single and (deeper or (named and (narrower or wider or same_family)))
+    return single and (deeper or ((named or says_is) and (narrower or wider or same_family)))
 
 
 def give_numbers(layout: Layout, found: Sequence[Mention], numbers: Sequence[Marked[Named]]) -> tuple[Mention, ...]:

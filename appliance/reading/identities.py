@@ -216,6 +216,19 @@ class Names:
         end = self._run(begin, self._initial if initials else self._capitals)
         return (end, self._name(begin, end)) if end > begin else None
 
+    def before_vessel(self, index: int) -> str | None:
+        """The quoted name in *the "Aurora", a ferry*, where the ferry stands at ``index``."""
+        items = self.layout.items
+        article = self.layout.lexicon(index).ends("indefinite", items, index)
+        close = index - article - 1
+        if not article or close < 3 or items[close].text != "," or items[close - 1].text not in {'"', "'"}:
+            return None
+        for start in range(close - 2, max(close - _MOST_WORDS - 4, -1), -1):
+            if items[start].text == items[close - 1].text:
+                quoted = self.quoted(start)
+                return quoted[1] if quoted is not None and quoted[0] == close else None
+        return None
+
     def quoted(self, index: int) -> tuple[int, str] | None:
         """(token after the closing quote, name) of a short quotation at ``index``."""
         items = self.layout.items

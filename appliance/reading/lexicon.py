@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final, Generic, TypeVar
 
@@ -71,6 +71,8 @@ class Kind:
 
     category: str | None
     plural: bool
+    singular: bool = False
+    """Whether the form is a singular that has a plural of its own."""
     only_here: bool = False
     doubtful: bool = False
 
@@ -138,6 +140,7 @@ _LISTS: Final = [
     "wanted",
     "conditional",
     "hedges",
+    "half",
     "to_the",
     "of",
     "here",
@@ -205,14 +208,14 @@ def _set(text: str, language: Language) -> frozenset[str]:
     return frozenset(words[0] for phrase in text.split(",") for words in _variants(phrase, language) if len(words) == 1)
 
 
-def _forms(text: str) -> Iterable[tuple[str, bool]]:
-    """(form, whether it is a plural) of ``boat/boats,/people,sheep``."""
+def _forms(text: str) -> Iterable[tuple[str, Kind]]:
+    """(form, its number) of ``boat/boats,/people,sheep``; the category is filled in by the caller."""
     for entry in text.split(","):
         singular, _, plural = entry.partition("/")
         if singular.strip():
-            yield singular, False
+            yield singular, Kind(None, False, singular=bool(plural.strip()))
         if plural.strip():
-            yield plural, True
+            yield plural, Kind(None, True)
 
 
 def _kinds(words: Words) -> Iterable[tuple[tuple[str, ...], Kind]]:
@@ -221,9 +224,9 @@ def _kinds(words: Words) -> Iterable[tuple[tuple[str, ...], Kind]]:
         for form in _variants(phrase, words.language):
             yield form, Kind(None, False)
     for category, text in words.categories.items():
-        for phrase, plural in _forms(text):
+        for phrase, kind in _forms(text):
             for form in _variants(phrase, words.language):
-                yield form, Kind(category, plural, only_here=len(form) == 1 and form[0] in here)
+                yield form, replace(kind, category=category, only_here=len(form) == 1 and form[0] in here)
     for phrase in words.doubtful.split(","):
         for form in _variants(phrase, words.language):
             yield form, Kind("fire", False, doubtful=True)
@@ -231,9 +234,9 @@ def _kinds(words: Words) -> Iterable[tuple[tuple[str, ...], Kind]]:
 
 def _heads(words: Words) -> Iterable[tuple[str, Kind]]:
     for category, text in words.heads.items():
-        for phrase, plural in _forms(text):
+        for phrase, kind in _forms(text):
             for form in _variants(phrase, words.language):
-                yield form[0], Kind(category, plural)
+                yield form[0], replace(kind, category=category)
 
 
 def _compile(words: Words) -> Lexicon:

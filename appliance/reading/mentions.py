@@ -16,7 +16,7 @@ from appliance.domain import Identity, is_a
 from appliance.reading.clauses import Layout
 from appliance.reading.identities import Names
 from appliance.reading.lexicon import LANGUAGES, Kind, Lexicon, lexicons
-from appliance.reading.numbers import Quantity
+from appliance.reading.numbers import Quantity, number_at
 from appliance.reading.words.model import Language
 
 _MOST_ADJECTIVES: Final = 4
@@ -25,6 +25,8 @@ _DOUBTFUL: Final = 0.7
 """*Smoke* points to a fire."""
 _PLURAL: Final = (2, 0.6)
 """A bare plural: two is the least that it can mean."""
+_CREWS: Final = frozenset(("crew", "équipage", "equipage", "besatzung", "mannschaft"))
+_OF: Final = frozenset(("of", "de", "von", "vun", "with", "mit", "mat"))
 _FRENCH_LINKS: Final = frozenset(("de", "d'", "à", "a", "en"))
 
 
@@ -42,6 +44,8 @@ class Mention:
     counted: bool = False
     """Whether the count was said, by a number or an article, rather than taken from the noun's form."""
     plural: bool = False
+    singular: bool = False
+    """Whether the noun is a singular that has a plural form of its own."""
     language: Language = "en"
     identities: tuple[Identity, ...] = ()
 
@@ -68,6 +72,9 @@ def mentions(layout: Layout, counts: Mapping[int, Quantity], names: Names) -> tu
 
 def _at(layout: Layout, index: int, names: Names) -> tuple[Mention | None, int]:
     """(the mention at ``index`` or none, where to look next)."""
+    crew = _crew(layout, index)
+    if crew is not None:
+        return crew, crew.stop
     prefixed = names.after_prefix(index)
     if prefixed is not None:
         category, stop, name = prefixed
@@ -82,11 +89,41 @@ def _at(layout: Layout, index: int, names: Names) -> tuple[Mention | None, int]:
         return None, stop
     count, factor = _PLURAL if kind.plural else (1, 1.0)
     factor *= _DOUBTFUL if kind.doubtful else 1.0
-    mention = Mention(index, index, stop, kind.category, count, factor, plural=kind.plural, language=language)
-    named = names.after_vessel(stop) if is_a(kind.category, "vessel") else None
-    if named is None:
-        return mention, stop
-    return replace(mention, stop=named[0], identities=(Identity(kind="name", value=named[1]),)), named[0]
+    mention = Mention(
+        index,
+        index,
+        stop,
+        kind.category,
+        count,
+        factor,
+        plural=kind.plural,
+        singular=kind.singular,
+        language=language,
+    )
+    mention = _with_name(mention, names) if is_a(kind.category, "vessel") else mention
+    return mention, mention.stop
+
+
+def _with_name(mention: Mention, names: Names) -> Mention:
+    """A vessel with the name after it, or the quoted one before it."""
+    after = names.after_vessel(mention.stop)
+    if after is not None:
+        return replace(mention, stop=after[0], identities=(Identity(kind="name", value=after[1]),))
+    before = names.before_vessel(mention.start)
+    return mention if before is None else replace(mention, identities=(Identity(kind="name", value=before),))
+
+
+def _crew(layout: Layout, index: int) -> Mention | None:
+    """*Crew of twelve*: so many people. A crew without a number is not a thing of its own."""
+    items = layout.items
+    if items[index].text not in _CREWS or index + 2 >= len(items) or items[index + 1].text not in _OF:
+        return None
+    number = number_at(items, index + 2, layout.lexicon(index))
+    if number is None or number[0] < 1:
+        return None
+    stop = index + 2 + number[1]
+    followed = stop < len(items) and kind_at(layout, stop) is not None
+    return None if followed else Mention(index, index, stop, "person", number[0], 1.0, counted=True)
 
 
 def kind_at(layout: Layout, index: int) -> tuple[int, Kind, Language] | None:
@@ -132,8 +169,8 @@ def _is_complement(layout: Layout, first: Mention, second: Mention) -> bool:
     between = layout.items[first.stop : second.start]
     return (
         language == "fr"
-        and len(between) == 1
-        and between[0].text in _FRENCH_LINKS
+        and layout.sentence[first.start] == layout.sentence[second.start]
+        and (not between or (len(between) == 1 and between[0].text in _FRENCH_LINKS))
         and not first.identities
         and second.category != "fire"
     )
@@ -141,12 +178,14 @@ def _is_complement(layout: Layout, first: Mention, second: Mention) -> bool:
 
 def _phrase(layout: Layout, counts: Mapping[int, Quantity], mention: Mention, floor: int) -> Mention:
     """The mention with its determiner, count and the span from there."""
+    if mention.counted:
+        return mention
     items = layout.items
     index = mention.start
     for _ in range(_MOST_ADJECTIVES + 1):
         quantity = counts.get(index)
         if quantity is not None and quantity.start >= floor:
-            return _counted(layout, mention, quantity)
+            return _counted(layout, mention, quantity) if _agrees(mention, quantity) else mention
         if index <= floor:
             break
         if _has(layout, mention, "indefinite", index):
@@ -159,6 +198,12 @@ def _phrase(layout: Layout, counts: Mapping[int, Quantity], mention: Mention, fl
             break
         index -= max(measure, 1)
     return _counted_after(layout, mention, counts)
+
+
+def _agrees(mention: Mention, quantity: Quantity) -> bool:
+    """Whether a count may be a noun's: *12 abandoning ship* are not twelve ships, but *2 boat* are two boats."""
+    marked = mention.singular and mention.language in {"en", "fr"}
+    return quantity.count <= 1 or not marked or quantity.stop == mention.start
 
 
 def _has(layout: Layout, mention: Mention, name: str, stop: int) -> bool:

@@ -35,6 +35,8 @@ _HEDGED: Final = 0.7
 """*Possibly*, *vielleicht*: lowers the confidence of what the segment says."""
 _NE: Final = frozenset(("ne", "n'"))
 _NE_ONLY: Final = frozenset(("plus", "personne"))
+_CORRELATIVES: Final = frozenset(("neither", "weder", "ni"))
+"""*Neither the boat nor …* denies a known thing where the clause says that it was not found."""
 _ABOARD: Final = frozenset(("aboard", "board", "bord", "uboard"))
 _ALTERNATIVES: Final = frozenset(("nor", "or", "ni", "ou", "noch", "oder", "nach"))
 
@@ -68,13 +70,20 @@ def _negator(layout: Layout, lexicon: Lexicon, index: int) -> Negator | None:
     length, kind = max(lengths, key=lambda entry: entry[0])
     if not length and items[index].text.endswith("n't"):
         return Negator(index, index + 1, "no_verb")
-    if not length or (items[index].text in _NE_ONLY and lexicon.words.language == "fr" and not _has_ne(layout, index)):
+    if not length or (
+        _is_ne_only(items, index, length) and lexicon.words.language == "fr" and not _has_ne(layout, index)
+    ):
         return None
     if kind == "no_noun" and lexicon.has("nobody", items, index) == length and _goes_on(items, index + length, lexicon):
         kind = "nobody"
     if items[index].text == "no" and index + 1 < len(items) and items[index + 1].kind != "word":
         return None
     return Negator(index, index + length, kind)
+
+
+def _is_ne_only(items: tuple[Token, ...], index: int, length: int) -> bool:
+    """French *plus* and *personne* deny only with *ne*, but *personne à bord* is nobody."""
+    return items[index].text in _NE_ONLY and (length == 1 or items[index].text == "plus")
 
 
 def _goes_on(items: tuple[Token, ...], index: int, lexicon: Lexicon) -> bool:
@@ -117,12 +126,16 @@ def _denies_noun(layout: Layout, denial: Negator, mention: Mention) -> bool:
         or layout.clause[denial.start] != layout.clause[mention.start]
     ):
         return False
-    if mention.begin <= denial.start < mention.start < denial.stop:
+    if denial.start < mention.start < denial.stop:
         return True
     between = range(denial.stop, mention.start)
     if denial.kind != "no_noun" or denial.stop > mention.start or len(between) > _MOST_ADJECTIVES:
         return False
     lexicon = layout.lexicon(mention.start)
+    if layout.items[denial.start].text in _CORRELATIVES and denial.stop == mention.begin:
+        return not mention.definite or _says_seen(
+            layout, denial, *layout.extent(denial.start, layout.clause), reach=None
+        )
     return all(
         layout.items[i].kind == "word"
         and not lexicon.has("blockers", layout.items, i)
@@ -169,9 +182,10 @@ def _denies_clause(layout: Layout, denial: Negator, mention: Mention, found: Seq
     return _says_seen(layout, denial, start, stop) or _says_elsewhere(layout, denial, stop)
 
 
-def _says_seen(layout: Layout, denial: Negator, start: int, stop: int) -> bool:
+def _says_seen(layout: Layout, denial: Negator, start: int, stop: int, reach: int | None = _SEEN_REACH) -> bool:
     lexicon = layout.lexicon(denial.start)
-    near = range(max(start, denial.start - _SEEN_REACH), min(stop, denial.stop + _SEEN_REACH))
+    far = len(layout.items) if reach is None else reach
+    near = range(max(start, denial.start - far), min(stop, denial.stop + far))
     return any(lexicon.has("seen", layout.items, i) for i in near if not denial.start <= i < denial.stop)
 
 

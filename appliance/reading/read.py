@@ -31,6 +31,28 @@ from appliance.reading.times import When, clock_times, spoken_times
 
 MAX_CLAIMS: Final = 64
 """Of one report; a text that names more things is a list for a person, or a flood."""
+_STEM: Final = 4
+"""Letters that two forms of one noun share."""
+_WIDE_NOUNS: Final = frozenset(
+    (
+        *(
+            "boat",
+            "boats",
+            "ship",
+            "vessel",
+            "craft",
+            "bateau",
+            "navire",
+            "embarcation",
+            "boot",
+            "boote",
+            "schiff",
+            "schëff",
+        ),
+        *("booter", "car", "auto", "vehicle", "véhicule", "fahrzeug", "gefier", "plane", "aircraft", "appareil"),
+    )
+)
+"""Nouns by which people speak again of a thing that they named more narrowly before."""
 _NO_PLACES: Final[Mapping[str, Geodetic]] = {}
 
 
@@ -108,16 +130,12 @@ class _Found:
         spans = [Span(number.start, number.end, "id") for number in self.numbers]
         spans += [Span(place.start, place.end, "place") for place in self.places]
         spans += [Span(grade.start, grade.end, "grade") for grade in self.grades]
-        return spans + [Span(time.start, time.end, "yesterday" if time.vague else "time") for time in self.times]
+        return spans + [Span(time.start, time.end, "yesterday" if time.yesterday else "time") for time in self.times]
 
     def laid_out(self, layout: Layout, gazetteer: Gazetteer) -> _Facts:
         """The facts at their marks."""
-        exact = [time for time in self.times if not time.vague]
-        vague = [time for time in self.times if time.vague]
-        times = (
-            *marked(layout, "time", exact, [time.start for time in exact]),
-            *marked(layout, "yesterday", vague, [time.start for time in vague]),
-        )
+        starts = [time.start for time in self.times]
+        times = (*marked(layout, "time", self.times, starts), *marked(layout, "yesterday", self.times, starts))
         return _Facts(
             layout,
             marked(layout, "place", self.places, [place.start for place in self.places]),
@@ -194,12 +212,26 @@ class _Claims:
         for index in reversed(range(len(entries))):
             earlier, denied, known = entries[index]
             related = is_a(earlier.category, mention.category) or is_a(mention.category, earlier.category)
-            if not related or denied or _differ(earlier.identities, mention.identities):
+            if (
+                not related
+                or denied
+                or not self._may_mean(mention, earlier)
+                or _differ(earlier.identities, mention.identities)
+            ):
                 continue
             if mention.counted and mention.count != earlier.count:
                 continue
             return index if place is None or known is None or place.position == known.position else None
         return None
+
+    def _may_mean(self, mention: Mention, earlier: Mention) -> bool:
+        """Whether the nouns fit: the same word, or a wider one; *the yacht* is not *a tug* of before."""
+        items = self._facts.layout.items
+        same = items[mention.start].text[:_STEM] == items[earlier.start].text[:_STEM]
+        wider = mention.category != earlier.category and is_a(earlier.category, mention.category)
+        return (
+            same or wider or items[mention.start].text in _WIDE_NOUNS or bool(earlier.identities and mention.identities)
+        )
 
     def _claim(self, index: int, mention: Mention, denied: bool, place: Place | None) -> Claim:
         items = self._facts.layout.items

@@ -19,7 +19,7 @@ from typing import Final
 
 from appliance.domain import Geodetic
 from appliance.reading.clauses import Layout
-from appliance.reading.lexicon import Lexicon, Phrases, split_phrase
+from appliance.reading.lexicon import Lexicon, Phrases, lexicons, split_phrase
 from appliance.reading.numbers import number_at
 from appliance.reading.places import Covariance, Place, away, round_about
 from appliance.reading.text import Token
@@ -196,9 +196,8 @@ def _away(anchor: Anchor, distance: Distance, compass_deg: float) -> tuple[Geode
 def _prefixed(layout: Layout, anchor: Anchor, lexicon: Lexicon) -> Place | None:
     """The anchor itself, by the preposition before it; None for a name that merely occurs."""
     items = layout.items
-    lengths = {name: lexicon.ends(name, items, anchor.start) for name in ("near", "off", "towards", "at")}
-    kind = max(lengths, key=lambda name: lengths[name])
-    if not lengths[kind]:
+    kind = _preposition(items, anchor.start, lexicon)
+    if not kind:
         kind = "at" if not anchor.named or _stands_alone(layout, anchor) else ""
     start, end = items[anchor.start].start, items[anchor.stop - 1].end
     if kind == "towards":
@@ -208,6 +207,16 @@ def _prefixed(layout: Layout, anchor: Anchor, lexicon: Lexicon) -> Place | None:
     place = Place(start=start, end=end, position=anchor.position, covariance_m2=anchor.covariance_m2)
     wider = {"near": NEAR_SIGMA_M, "off": OFF_SIGMA_M}.get(kind)
     return place if wider is None else replace(place, covariance_m2=round_about(wider))
+
+
+def _preposition(items: tuple[Token, ...], stop: int, lexicon: Lexicon) -> str:
+    """Which kind of preposition ends before ``stop``: the longest, in the sentence's language or else in any."""
+    for spoken in (lexicon, *lexicons().values()):
+        lengths = {name: spoken.ends(name, items, stop) for name in ("near", "off", "towards", "at")}
+        kind = max(lengths, key=lambda name: lengths[name])
+        if lengths[kind]:
+            return kind
+    return ""
 
 
 def _stands_alone(layout: Layout, anchor: Anchor) -> bool:
@@ -320,6 +329,9 @@ def _measure(items: tuple[Token, ...], index: int, lexicon: Lexicon) -> tuple[fl
     """(value, step, token after) of a number with or without decimals, in digits or words; also *half a*."""
     if index >= len(items):
         return None
+    half = lexicon.has("half", items, index)
+    if half:
+        return 0.5, 0.5, index + half + lexicon.has("indefinite", items, index + half)
     text = items[index].text
     whole, mark, fraction = text.replace(",", ".").partition(".")
     if (

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -75,6 +75,7 @@ _NOT_A_CLOCK: Final = re.compile(
     r"\btous les|\balle|\bwährend)\s(?:environ\s|about\s|etwa\s)?$"
 )
 _LOOK_BEHIND: Final = 24
+_SINCE: Final = frozenset(("since", "depuis", "seit", "zënter", "zanter", "zenter", "until", "bis"))
 _BEFORE_AN_HOUR: Final = frozenset(("um", "à", "a", "vers", "gegen", "géint", "ëm"))
 
 
@@ -87,8 +88,9 @@ class When:
     observed_ns: int | None
     of_day_s: int | None = None
     """Seconds after midnight, UTC, where no date was given."""
+    yesterday: bool = False
     vague: bool = False
-    """Whether it names a day and no more: an hour of the clock in the same sentence says it better."""
+    """Whether it is *yesterday* or *now*: an hour of the clock in the same sentence says it better."""
 
 
 def clock_times(text: Folded, received_ns: int) -> tuple[When, ...]:
@@ -248,21 +250,20 @@ def spoken_times(layout: Layout, received_ns: int) -> tuple[When, ...]:
     return tuple(found)
 
 
-def _before(
-    layout: Layout, index: int, stop: int, seconds: int, received_ns: int, *, vague: bool = False
-) -> tuple[int, When]:
+def _before(layout: Layout, index: int, stop: int, seconds: int, received_ns: int) -> tuple[int, When]:
     moment = received_ns - seconds * SECOND_NS if seconds <= LONGEST_AGO_S else None
     start, end = layout.items[index].start, layout.items[stop - 1].end
-    return stop, When(start, end, None if moment is None else max(0, moment), vague=vague)
+    return stop, When(start, end, None if moment is None else max(0, moment))
 
 
 def _moment(layout: Layout, index: int, received_ns: int) -> tuple[int, When] | None:
     lexicon = layout.lexicon(index)
     found = lexicon.moments.at(layout.items, index)
-    if found is None:
+    if found is None or (index and layout.items[index - 1].text in _SINCE):
         return None
-    vague = lexicon.has("day_before", layout.items, index) > 0
-    return _before(layout, index, index + found[0], found[1], received_ns, vague=vague)
+    stop, when = _before(layout, index, index + found[0], found[1], received_ns)
+    yesterday = lexicon.has("day_before", layout.items, index) > 0
+    return stop, replace(when, yesterday=yesterday, vague=yesterday or found[1] == 0)
 
 
 def _ago(layout: Layout, index: int, received_ns: int) -> tuple[int, When] | None:
@@ -275,7 +276,9 @@ def _ago(layout: Layout, index: int, received_ns: int) -> tuple[int, When] | Non
         if start == index:
             return None
     start += lexicon.has("approximate", items, start) if start < len(items) else 0
-    number = number_at(items, start, lexicon) or _single(items, start, lexicon)
+    number = number_at(items, start, lexicon)
+    if number is None or (start + number[1] < len(items) and not lexicon.units_s.at(items, start + number[1])):
+        number = _loose(items, start, lexicon) or number or _single(items, start, lexicon)
     stop = start + (number[1] if number else 0)
     unit = lexicon.units_s.at(items, stop) if number and stop < len(items) else None
     if number is None or unit is None:
@@ -284,6 +287,12 @@ def _ago(layout: Layout, index: int, received_ns: int) -> tuple[int, When] | Non
     if after and (stop >= len(items) or items[stop].text not in after.split(",")):
         return None
     return _before(layout, index, stop + (1 if after else 0), number[0] * unit[1], received_ns)
+
+
+def _loose(items: tuple[Token, ...], index: int, lexicon: Lexicon) -> tuple[int, int] | None:
+    """*Une vingtaine de* minutes."""
+    found = lexicon.quantities.at(items, index)
+    return None if found is None else (found[1][0], found[0])
 
 
 def _single(items: tuple[Token, ...], index: int, lexicon: Lexicon) -> tuple[int, int] | None:

@@ -11,7 +11,7 @@ received at 2026-11-21 15:00Z by an appliance at 50° N 0° E that knows the pla
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -44,18 +44,21 @@ class Case:
     name: str
     text: str
     claims: tuple[str, ...]
+    known_miss: bool = False
+    """A line "! text": what is expected is right, and is not read so; `docs/reading.md` says why."""
 
 
 def load(path: Path) -> list[Case]:
     cases: list[Case] = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if line.startswith("> "):
-            cases.append(Case(f"{path.stem}:{number}", line[2:].replace("\\n", "\n"), ()))
+        if line.startswith(("> ", "! ")):
+            cases.append(Case(f"{path.stem}:{number}", line[2:].replace("\\n", "\n"), (), line[0] == "!"))
         elif line and not line.startswith("#"):
-            cases[-1] = Case(cases[-1].name, cases[-1].text, (*cases[-1].claims, line))
+            cases[-1] = replace(cases[-1], claims=(*cases[-1].claims, line))
     return cases
 
 
+HELD_OUT = [case for path in sorted((CORPUS.parent / "heldout").glob("*.txt")) for case in load(path)]
 CASES = [case for path in sorted(CORPUS.glob("*.txt")) for case in load(path)]
 
 
@@ -64,18 +67,20 @@ def claims_of(text: str) -> tuple[Claim, ...]:
     return read(report, near=NEAR, gazetteer=GAZETTEER)
 
 
-def assert_claim(claim: Claim, expected: str, text: str) -> None:
+def assert_claim(claim: Claim, expected: str, text: str, *, wording: bool = True) -> None:
     wanted = _EXPECTED.fullmatch(expected)
     assert wanted is not None, f"the corpus line is malformed: {expected}"
     rest = wanted["rest"].split()
-    assert claim.text == wanted["text"]
+    if wording:
+        assert claim.text == wanted["text"]
+        confidence = next((float(item[1:]) for item in rest if item[0] == "c"), 0.5)
+        assert claim.confidence == pytest.approx(confidence, abs=1e-3)
     assert text[claim.span[0] : claim.span[1]] == claim.text
     assert claim.category == wanted["category"]
     assert claim.negated == bool(wanted["negated"])
     assert claim.count == int(wanted["count"] or 0)
     age_s = next((int(item[1:-1]) for item in rest if item.startswith("-")), 0)
     assert claim.observed_ns == RECEIVED_NS - age_s * 10**9
-    assert claim.confidence == pytest.approx(next((float(item[1:]) for item in rest if item[0] == "c"), 0.5), abs=1e-3)
     identities = [item.split("=") for item in rest if "=" in item]
     assert set(claim.identities) == {Identity(kind=kind, value=value.replace("_", " ")) for kind, value in identities}
     assert_place(claim, next((item[1:] for item in rest if item[0] == "@"), None))
@@ -98,6 +103,17 @@ def test_a_report_of_the_corpus_is_read_as_its_author_meant_it(case: Case) -> No
     assert [claim.text for claim in claims] == [re.search(r"\[(.*)\]", line)[1] for line in case.claims]
     for claim, expected in zip(claims, case.claims, strict=True):
         assert_claim(claim, expected, case.text)
+
+
+@pytest.mark.parametrize("case", HELD_OUT, ids=lambda case: case.name)
+def test_a_held_out_report_is_read_right_but_for_the_known_misses(case: Case, request: pytest.FixtureRequest) -> None:
+    """Category, count, denial, place, time and identities; not the wording of spans, nor the confidence."""
+    if case.known_miss:
+        request.applymarker(pytest.mark.xfail(reason="a known miss", strict=True))
+    claims = claims_of(case.text)
+    assert len(claims) == len(case.claims)
+    for claim, expected in zip(claims, case.claims, strict=True):
+        assert_claim(claim, expected, case.text, wording=False)
 
 
 def test_the_corpus_is_as_large_as_it_claims_to_be() -> None:

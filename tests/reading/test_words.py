@@ -51,6 +51,10 @@ def test_every_language_counts_from_one_to_ninety_nine(reading: Reading, languag
         ("boats (3)", 3),
         ("boats: 3", 3),
         ("one of the boats", 1),
+        ("crew of twelve abandoning ship", 12),
+        ("équipage de 12", 12),
+        ("eine Besatzung von vierzehn", 14),
+        ("2 boat", 2),
         ("a boat", 1),
     ],
 )

@@ -60,7 +60,7 @@ GERMAN: Final = Words(
         großes,kleines,kleine,metern,minuten,niemanden,keinem,keines,um,seemeilen,wird,werden,position""",
     categories={
         "person": """
-            person/personen,mann/männer,männern,frau/frauen,kind/kinder,/kindern,mensch/menschen,/leute,/leuten,
+            person/personen,mann/männer,männern,frau/frauen,kind/kinder,/kindern,mensch/menschen,menschenseele,/leute,/leuten,
             junge/jungen,mädchen,soldat/soldaten,schwimmer,schwimmerin,taucher,fußgänger,fußgängerin,
             passagier/passagiere,/passagieren,insasse/insassen,zivilist/zivilisten,flüchtling/flüchtlinge,/flüchtlingen,
             migrant/migranten,matrose/matrosen,fischer,verletzter/verletzte,/verletzten,überlebender/überlebende,
@@ -91,8 +91,7 @@ GERMAN: Final = Words(
         "vessel": """
             wasserfahrzeug/wasserfahrzeuge,/wasserfahrzeugen,u boot/u boote,/u booten,unterseeboot/unterseeboote,
             kahn/kähne,lastkahn/lastkähne,schubverband/schubverbände,schute/schuten,ponton/pontons,
-            landungsboot/landungsboote,leichter,luftkissenboot/luftkissenboote,seefahrzeug/seefahrzeuge,
-            einheit der marine""",
+            landungsboot/landungsboote,leichter,luftkissenboot/luftkissenboote,seefahrzeug/seefahrzeuge""",
         "vessel/ship": """
             schiff/schiffe,/schiffen,schiffes,schiffs,fähre/fähren,fährschiff/fährschiffe,frachter,tanker,öltanker,
             fregatte/fregatten,korvette/korvetten,zerstörer,flugzeugträger,kreuzer,/frachtern,/tankern,kümo/kümos,
@@ -101,8 +100,7 @@ GERMAN: Final = Words(
             boot/boote,/booten,bootes,boots,kutter,/kuttern,schlepper,/schleppern,jacht/jachten,yacht/yachten,
             rettungsinsel/rettungsinseln,floß/flöße,kajak/kajaks,kanu/kanus,segler,barkasse/barkassen,trawler,
             jolle/jollen,katamaran/katamarane,segelschiff/segelschiffe,dingi/dingis,zodiac/zodiacs,
-            motoryacht/motoryachten,jetski/jetskis,seenotkreuzer,lotsenversetzer,dschunke/dschunken,windsurfer,
-            einer kajak""",
+            motoryacht/motoryachten,jetski/jetskis,seenotkreuzer,lotsenversetzer,dschunke/dschunken,windsurfer""",
         "aircraft": """
             luftfahrzeug/luftfahrzeuge,/luftfahrzeugen,segelflugzeug/segelflugzeuge,segelflieger,zeppelin/zeppeline,
             heißluftballon/heißluftballons,luftschiff/luftschiffe,ballon/ballons""",
@@ -142,19 +140,18 @@ GERMAN: Final = Words(
         "vehicle/bus": "bus/busse,/bussen",
         "vehicle/car": "auto/autos,limousine/limousinen",
         "vehicle/motorcycle": "motorrad/motorräder",
-        "person": "soldat/soldaten,person/personen,flüchtling/flüchtlinge,/flüchtlingen,polizist/polizisten",
+        "person": "fahrer,soldat/soldaten,person/personen,flüchtling/flüchtlinge,/flüchtlingen,polizist/polizisten",
         "animal": "hund/hunde,/hunden,vogel/vögel,möwe/möwen,pferd/pferde",
         "fire": "brand/brände",
     },
     stops="""
         raumschiff,leuchtfeuer,unter feuer,feuer eröffnet,das feuer eröffnet,feuer frei,feuergefecht,feuerwehr,autobahn,
-        bootshaus,bootssteg,werft,fuhrpark,pferdestärke,mannschaftsstärke,omnibushaltestelle,syllabus,globus,zirkusbus,
-        seehundstation,leitfeuer,richtfeuer,feuer und flamme,feuerschein,airbus,blitzauto,kolumbus,rhombus,
-        feuer der bake,lichter der fähre,kein mensch weiß,sperrfeuer,mündungsfeuer,warnfeuer,feuereinstellung,seefeuer,
-        vehikelbus,weinbrand,sonnenbrand""",
+        bootshaus,bootssteg,werft,fuhrpark,omnibushaltestelle,syllabus,globus,
+        seehundstation,leitfeuer,richtfeuer,feuer und flamme,feuerschein,airbus,kolumbus,rhombus,
+        sperrfeuer,mündungsfeuer,warnfeuer,feuereinstellung,seefeuer,weinbrand,sonnenbrand""",
     only_here="""
-        boot,boote,mann,tank,auto,autos,leichter,segler,bus,brand,wolf,person,kind,tier,transporter,schlepper,tanker,
-        jet,segel,junge,jungen,einer,quad,sprinter,fischer,flieger,wagen,reiter,kipper,wal,robbe,winde""",
+        boot,boote,mann,auto,autos,leichter,segler,bus,brand,wolf,person,kind,tier,transporter,schlepper,tanker,
+        jet,junge,jungen,quad,sprinter,fischer,flieger,wagen,reiter,kipper,wal,robbe""",
     doubtful="rauch,rauchsäule,rauchwolke,rauchfahne,qualm,rauchentwicklung,brandgeruch",
     numbers=_numbers(),
     hundred="hundert",
@@ -216,7 +213,8 @@ GERMAN: Final = Words(
     at_most="bis zu,höchstens,maximal,nicht mehr als",
     indefinite="ein,eine,einen,einem,einer,eines,weiteres,weitere,weiterer,weiteren",
     definite="""
-        der,die,das,den,dem,des,dieser,diese,dieses,diesen,diesem,sein,seine,ihr,ihre,jenes,besagte,vom,zum,beim,zur,im,am,dasselbe,dieselbe,
+        der,die,das,den,dem,des,dieser,diese,dieses,diesen,diesem,sein,seine,ihr,ihre,jenes,besagte,vom,zum,beim,zur,im,am,
+        dasselbe,dieselbe,
         derselbe""",
     blockers="""
         von,vom,zu,zum,zur,bei,beim,in,im,an,am,auf,aus,mit,ohne,für,nach,vor,über,unter,neben,ist,sind,war,waren,hat,
@@ -229,7 +227,7 @@ GERMAN: Final = Words(
         kein,keine,keinen,keinem,keiner,keines,weder,ohne,null,kein einziges,kein einziger,keine einzige,
         keinen einzigen,keine weiteren,keine spur von,keine spur vom,keine spur von einem,keine spur von der,
         keine spur des,keine anzeichen von,keine anzeichen für,keinerlei,nicht ein,nicht eine,nicht einen,
-        nicht ein einziges,nicht ein einziger,nicht eine einzige,noch ein weiteres nicht,keine anderen,frei von,
+        nicht ein einziges,nicht ein einziger,nicht eine einzige,keine anderen,frei von,
         keine sichtung von""",
     no_verb="nicht,nie,niemals,nimmer,nicht mehr,keinesfalls,keineswegs",
     nobody="niemand,niemanden,niemandem",
@@ -237,6 +235,7 @@ GERMAN: Final = Words(
         nichts,nichts gesehen,nichts zu sehen,nichts zu melden,nichts gesichtet,keine vorkommnisse,keine kontakte,
         kein kontakt,keine bewegung,keine bewegungen,keine sichtungen,keine aktivität""",
     seen="""
+        bemerkt,bemerken,erblickt,auffinden,aufgefunden,sichtbare,vorgefunden,angetroffen,
         sehen,sehe,sieht,gesehen,sichtbar,gesichtet,beobachtet,beobachten,entdeckt,entdecken,vorhanden,da,dort,gefunden,
         finden,erkennbar,anwesend,vor ort,in sicht,festgestellt,erkennen,erkannt,geortet,orten,sichten,gemeldet,hier,
         feststellen,zugegen,ausgemacht,ausmachen,gibt,auffindbar""",
@@ -273,6 +272,7 @@ GERMAN: Final = Words(
         "nautische meile": 1852.0,
         "nautische meilen": 1852.0,
     },
+    half="eine halbe,einer halben,einem halben,ein halber,einen halben,ein halbes",
     compass={
         "nördlich": 0.0,
         "nordnordöstlich": 22.5,

@@ -79,13 +79,13 @@ LUXEMBOURGISH: Final = Words(
             polizist/polizisten,aarbechter,chauffer/chaufferen,mann iwwer bord,soldat/soldaten,vëlosfuerer,
             spadséiergänger,crewmember/crewmembere,crewmembren,wanderer,jugendlechen/jugendlecher,
             besatzungsmember/besatzungsmemberen,fuerer,crewmember/crewmemberen,/besatzungsmembere""",
-        "vehicle": "gefier/gefierer,/gefierer,trakter/trakteren,/trakteren,won ouni kennzeechen",
+        "vehicle": "gefier/gefierer,/gefierer,trakter/trakteren,/trakteren",
         "vehicle/car": """
             auto/autoen,/autoe,jeep/jeepen,taxi/taxien,/taxie,limousin/limousinen,policeauto/policeautoen,
             geländewon/geländeween,won/ween""",
         "vehicle/truck": """
             camion/camionen,/camione,/camions,laaschtwon/laaschtween,lkw/lkwen,/lkws,sattelschlepper,tankwon/tankween,
-            pompjeesauto/pompjeesautoen,pompjeeswon""",
+            pompjeesauto/pompjeesautoen,pompjeeswon/pompjeesween""",
         "vehicle/bus": "bus/bussen,/busse,minibus/minibussen,schoulbus/schoulbussen",
         "vehicle/motorcycle": "moto/motoen,/motoe,motorrad/motorrieder,scooter/scooteren,moped/mopeden",
         "vehicle/bicycle": "vëlo/vëloen,/vëloe,/vëlos,fuerrad/fuerrieder",
@@ -137,9 +137,9 @@ LUXEMBOURGISH: Final = Words(
     },
     stops="""
         raumschëff,liichtfeier,ënner feier,feierowend,autobunn,busarrêt,feierwierk,feier opgemaach,d' feier opgemaach,
-        airbus,boothaus,jonggesell,fligerhafen,autosfuerer,feierwon,um feier""",
+        airbus,boothaus,fligerhafen,autosfuerer,um feier""",
     only_here="""
-        boot,booter,mann,auto,bus,brand,won,ween,moto,jong,kaz,kand,fra,frae,jongen,leit,wal,jet,damp,robb,véi,fuerer,
+        boot,booter,mann,auto,bus,brand,won,ween,moto,jong,kaz,kand,fra,frae,jongen,leit,wal,jet,robb,véi,fuerer,
         avion,cargo,réi""",
     doubtful="damp,rauch,qualm,dampwollek,rauchsail,rauchwollek",
     numbers=_numbers(),
@@ -221,6 +221,7 @@ LUXEMBOURGISH: Final = Words(
         ouni zweiwel,keen zweiwel,net manner wéi,net méi wéi,net nëmmen,näischt wéi,net wäit,näischt anescht wéi,
         kee problem,kee wonner,net sécher,keng ahnung,kee zweiwel,net ausgeschloss""",
     asked="""
+        sicht,sicht nach,
         brauchen,brauch,braucht,schéckt,schécken,ufroen,froen,ugefrot,sichen,sicht no,waarden op,waarden,muer,markéiert,
         markéieren,ignoréiert,ignoréieren,erwaarden,läscht,wgl,wannechgelift,bieden,ufuerderen,ugefuerdert,fuerderen""",
     wanted="""
@@ -244,6 +245,7 @@ LUXEMBOURGISH: Final = Words(
         "nautesch meil": 1852.0,
         "mieter": 1.0,
     },
+    half="eng hallef,enger hallwer,en hallwe,engem hallwe,en hallwen,engem hallwen",
     compass={
         "nërdlech": 0.0,
         "nordëstlech": 45.0,
@@ -321,7 +323,7 @@ LUXEMBOURGISH: Final = Words(
     },
     day_before="gëschter,gëschter owend,gëschter nomëtteg,gëschter moien",
     clock="h,auer",
-    afternoon="nomëttes,owes,am nomëtteg,haut nomëtteg,haut owend",
+    afternoon="mëttes,nomëttes,owes,am nomëtteg,haut nomëtteg,haut owend",
     not_yet="eta,etd,bis,vun,viraussiichtlech,arrivée,depart,ab,spéitstens,erwaart,ukomm,viraussiichtlech um",
     local_time="lokalzäit,uertszäit",
     called="mam numm,genannt,numm,nimmt sech,mam schëffsnumm",

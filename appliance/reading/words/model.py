@@ -63,6 +63,8 @@ class Words:
     conditional: str
     hedges: str
     units_m: Mapping[str, float]
+    half: str
+    """Half of a unit: ``half a``."""
     compass: Mapping[str, float]
     """Word → degrees clockwise from north."""
     to_the: str
