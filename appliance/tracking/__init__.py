@@ -5,6 +5,6 @@ Not here: detections (inference makes them), entities over several sensors (fusi
 
 from __future__ import annotations
 
-from appliance.tracking.tracker import ImageTracker, TrackerSettings
+from appliance.tracking.tracker import ImageTracker, TrackerSettings, warm
 
-__all__ = ["ImageTracker", "TrackerSettings"]
+__all__ = ["ImageTracker", "TrackerSettings", "warm"]

@@ -362,3 +362,16 @@ def _track(
         updated_ns=member.updated_ns,
         hits=member.hits,
     )
+
+
+def warm() -> None:
+    """Compile what a tracker calls (seconds where no cache can be read), so that the first real frame need not wait."""
+    tracker = ImageTracker()
+    seen = Detection(box_px=(0.0, 0.0, 9.0, 9.0), category=UNKNOWN, label="", confidence=0.9)
+    other = Detection(box_px=(20.0, 0.0, 29.0, 9.0), category=UNKNOWN, label="", confidence=0.9)
+    for n, detections in enumerate(((seen,), (seen, other), ())):
+        tracker.step(
+            DetectedFrame(
+                sensor_id="", sequence=n, captured_ns=n * _SECOND_NS, width_px=32, height_px=32, detections=detections
+            )
+        )

@@ -1,7 +1,8 @@
 """A thing in the sky has a bearing and no range; the first look says so with a range as wide as the camera can see.
 
-A bearing alone cannot begin an entity. What is honest is a prior: somewhere between here and the camera's limit, uniform,
-told once per tracklet. Said at every frame it would count as a measurement, and the range would seem to become known.
+A bearing alone cannot begin an entity. What is honest is a prior: somewhere between here and the camera's limit,
+uniform, told once per tracklet. Said at every frame it would count as a measurement, and the range would seem to
+become known.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from appliance.tracking.optics import CameraModel
 
 
 def introduced(plot: Plot, camera: CameraModel) -> Plot:
-    """A ``bearing`` plot as ``range_bearing``, its range uniform over 0 to ``max_range_m`` (mean R/2, variance R²/12)."""
+    """A ``bearing`` plot as ``range_bearing``, its range uniform over 0 to R = ``max_range_m`` (R/2, R²/12)."""
     ((bearing_variance,),) = plot.covariance
     range_variance = camera.max_range_m**2 / 12.0
     return dataclasses.replace(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from appliance.domain import DetectedFrame, Detection, Track
 from appliance.errors import BadRecord
-from appliance.tracking import ImageTracker, TrackerSettings
+from appliance.tracking import ImageTracker, TrackerSettings, boxes, warm
 
 Look = Callable[..., Detection]
 MakeFrame = Callable[..., DetectedFrame]
@@ -275,3 +275,12 @@ def test_any_numbers_at_all_are_survived(film: list[list[tuple[float, ...]]]) ->
             sensor_id="mast", sequence=n, captured_ns=n * 40_000_000, width_px=640, height_px=480, detections=found
         )
         assert all(np.isfinite(track.box_px).all() for track in tracker.step(frame))
+
+
+def test_warming_up_compiles_all_that_a_frame_needs(look: Look, frame: MakeFrame) -> None:
+    warm()
+    functions = (boxes.pair, boxes.predict, boxes.update, boxes.to_corners, boxes.is_twin)
+    before = [len(function.signatures) for function in functions]
+    follow(ImageTracker(), [frame(n, [look(300, 300), look(302, 301)]) for n in range(5)])
+    assert [len(function.signatures) for function in functions] == before
+    assert min(before) >= 1
