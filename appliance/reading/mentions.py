@@ -122,7 +122,8 @@ def _crew(layout: Layout, index: int) -> Mention | None:
     if number is None or number[0] < 1:
         return None
     stop = index + 2 + number[1]
-    followed = stop < len(items) and kind_at(layout, stop) is not None
+    following = kind_at(layout, stop) if stop < len(items) else None
+    followed = following is not None and following[1].category is not None
     return None if followed else Mention(index, index, stop, "person", number[0], 1.0, counted=True)
 
 

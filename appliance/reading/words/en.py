@@ -139,7 +139,8 @@ ENGLISH: Final = Words(
             unknown track/unknown tracks""",
     },
     stops="""
-        abandon ship,abandoned ship,abandoning ship,ship to ship,        fire station,fire brigade,fire service,fire department,fire fighter,fire fighters,firefighter,opened fire,
+        abandon ship,abandoned ship,abandoning ship,ship to ship,        fire station,fire brigade,
+        fire service,fire department,fire fighter,fire fighters,firefighter,opened fire,
         open fire,under fire,cease fire,ceasefire,small arms fire,hostile fire,gun fire,warning fire,returned fire,
         fire alarm,fire drill,fire exit,line of fire,coming under fire,car park,car parks,car deck,bus stop,bus stops,
         bus station,bus lane,boat house,boathouse,boat yard,boatyard,boat ramp,boat club,ship yard,shipyard,
