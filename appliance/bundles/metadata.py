@@ -31,6 +31,7 @@ MAX_ROOT_ROTATIONS: Final = 64
 MAX_DELEGATIONS: Final = 8
 
 _SIGNATURE: Final = re.compile(r"[0-9a-f]{9254}")
+_ROLE: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _COMPACT: Final = JSONSerializer(compact=True)
 
 
@@ -77,13 +78,24 @@ def _check_algorithms(name: str, signed: Root | Timestamp | Snapshot | Targets) 
     elif isinstance(signed, Timestamp):
         _check_hashes(name, [signed.snapshot_meta.hashes])
     elif isinstance(signed, Snapshot):
+        _check_names(name, [file.removesuffix(".json") for file in signed.meta])
         _check_hashes(name, [meta.hashes for meta in signed.meta.values()])
     else:
         _check_hashes(name, [target.hashes for target in signed.targets.values()])
         if signed.delegations is not None:
             _check_keys(name, signed.delegations.keys.values())
+            _check_names(name, signed.delegations.roles or ())
             if signed.delegations.succinct_roles is not None:
                 raise BundleRefused("metadata", f"{name}: hash-bin delegation is not used here")
+
+
+def _check_names(name: str, roles: Iterable[str]) -> None:
+    """A role's name becomes part of file names, here and in python-tuf: it has nothing that means something there."""
+    for role in roles:
+        if not _ROLE.fullmatch(role):
+            raise BundleRefused(
+                "metadata", f"{name}: a role is named in small letters, digits and dashes, not {role[:64]!r}"
+            )
 
 
 def _check_keys(name: str, keys: Iterable[Key]) -> None:

@@ -509,3 +509,26 @@ def test_a_snapshot_that_lists_no_digests_is_refused(device: Any, bench: Any, tw
 def test_metadata_that_nothing_leads_to_is_refused(device: Any, two: Path) -> None:
     (two / "m" / "1.spare.json").write_bytes((two / "m" / "2.acme.json").read_bytes())
     device.refuses(two, "unlisted")
+
+
+@pytest.mark.parametrize("role", ["../evil", "a/b", "A", "x%2fy", "1.root", "", "x" * 40])
+def test_a_role_whose_name_could_be_a_path_is_refused(device: Any, bench: Any, two: Path, role: str) -> None:
+    path = bench.newest(two, "snapshot")
+
+    def add(snapshot: Any) -> None:
+        snapshot.meta[f"{role}.json"] = snapshot.meta["acme.json"]
+
+    bench.edit(path, add, "media")
+    bench.reseal(two)
+    device.refuses(two, "metadata")
+
+
+def test_a_delegation_to_a_role_whose_name_could_be_a_path_is_refused(device: Any, bench: Any, two: Path) -> None:
+    public = load_signer(*bench.keys("acme-1")).public_key
+
+    def delegate(targets: Any) -> None:
+        role = DelegatedRole("../../evil", [public.keyid], 1, terminating=False, paths=["acme/*/*"])
+        targets.delegations = Delegations({public.keyid: public}, {role.name: role})
+
+    bench.edit_role(two, delegate)
+    device.refuses(two, "metadata")
