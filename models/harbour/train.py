@@ -1,7 +1,7 @@
 """How the demo's detector was made; run again, it is made again.
 
     python -m models.harbour.train render  PICTURES.npz
-    python -m models.harbour.train learn   PICTURES.npz WEIGHTS.pt --minutes 12
+    python -m models.harbour.train learn   PICTURES.npz WEIGHTS.pt --steps 2500 [--begin OLDER.pt --rate 1e-3]
     python -m models.harbour.train export  WEIGHTS.pt   models/harbour/harbour.onnx
 
 ``render`` needs the project alone; the others need the ``export`` extra (torch, onnx, onnxscript, onnxslim). One thread
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import time
 from pathlib import Path
 
 import numpy as np
@@ -99,28 +98,30 @@ def _batch(
     return x, *(torch.from_numpy(np.stack(part)) for part in zip(*truths, strict=True))
 
 
-def learn(source: Path, target: Path, minutes: float, seed: int = 0) -> None:
-    """Train by the clock: cosine rate with a warm-up, AdamW, and a running mean of the weights that is what is kept."""
+def learn(source: Path, target: Path, *, steps: int, rate: float, begin: Path | None, seed: int = 0) -> None:
+    """Cosine rate with a warm-up, AdamW, and a running mean of the weights, which is what is kept."""
     torch.manual_seed(seed)
     torch.set_num_threads(1)
     dice = np.random.default_rng(seed)
     stored = np.load(source)
     pixels, rows, starts = stored["pixels"], stored["rows"], stored["starts"]
     network = Heatmap(len(LABELS)).to(memory_format=torch.channels_last)
+    if begin is not None:
+        network.load_state_dict(torch.load(begin, weights_only=True))
     mean = torch.optim.swa_utils.AveragedModel(
         network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995), use_buffers=True
     )
-    optimiser = torch.optim.AdamW(network.parameters(), lr=PEAK_RATE, weight_decay=0.02)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=0.02)
     x = (torch.arange(COLUMNS) + 0.5) * STRIDE
     y = ((torch.arange(ROWS) + 0.5) * STRIDE).unsqueeze(1)
-    began, step, order = time.monotonic(), 0, np.zeros(0, dtype=np.int64)
-    while (part := (time.monotonic() - began) / (minutes * 60.0)) < 1.0:
+    order = np.zeros(0, dtype=np.int64)
+    for step in range(steps):
         if len(order) < BATCH:
             order = dice.permutation(len(pixels))
         chosen, order = order[:BATCH], order[BATCH:]
         pictures, heat, boxes, weight, look = _batch(pixels, rows, starts, chosen, dice)
         for group in optimiser.param_groups:
-            group["lr"] = PEAK_RATE * min(1.0, (step + 1) / 60) * (0.02 + 0.49 * (1 + math.cos(math.pi * part)))
+            group["lr"] = rate * min(1.0, (step + 1) / 60) * (0.02 + 0.49 * (1 + math.cos(math.pi * step / steps)))
         logits, sides = network(pictures.to(memory_format=torch.channels_last))
         heat_loss, box_loss = _heat_loss(logits, heat, look), _box_loss(sides, boxes, weight, (x, y))
         optimiser.zero_grad()
@@ -128,9 +129,8 @@ def learn(source: Path, target: Path, minutes: float, seed: int = 0) -> None:
         nn.utils.clip_grad_norm_(network.parameters(), 10.0)
         optimiser.step()
         mean.update_parameters(network)
-        step += 1
         if step % 20 == 0:
-            print(f"{part:5.1%}  step {step}  heat {heat_loss.item():.3f}  box {box_loss.item():.3f}", flush=True)  # noqa: T201 - a script's progress
+            print(f"step {step} of {steps}  heat {heat_loss.item():.3f}  box {box_loss.item():.3f}", flush=True)  # noqa: T201 - a script's progress
             torch.save(mean.module.state_dict(), target)
     torch.save(mean.module.state_dict(), target)
 
@@ -177,7 +177,9 @@ def main() -> None:
     two = steps.add_parser("learn")
     two.add_argument("pictures", type=Path)
     two.add_argument("weights", type=Path)
-    two.add_argument("--minutes", type=float, default=12.0)
+    two.add_argument("--steps", type=int, default=2500)
+    two.add_argument("--rate", type=float, default=PEAK_RATE)
+    two.add_argument("--begin", type=Path, help="go on from these weights")
     three = steps.add_parser("export")
     three.add_argument("weights", type=Path)
     three.add_argument("model", type=Path)
@@ -185,7 +187,13 @@ def main() -> None:
     if arguments.step == "render":
         render(arguments.pictures, arguments.places, arguments.casts)
     elif arguments.step == "learn":
-        learn(arguments.pictures, arguments.weights, arguments.minutes)
+        learn(
+            arguments.pictures,
+            arguments.weights,
+            steps=arguments.steps,
+            rate=arguments.rate,
+            begin=arguments.begin,
+        )
     else:
         export(arguments.weights, arguments.model)
 

@@ -83,7 +83,7 @@ def test_frames_and_latency_are_told(told: dict[str, Any]) -> None:
 
 @pytest.mark.slow
 def test_an_interrupt_ends_with_130_and_leaves_no_process(repository: Path) -> None:
-    process = _start(repository, "--duration", "60")
+    process = _start(repository, "--duration", "15")
     family = psutil.Process(process.pid)
     try:
         deadline = time.monotonic() + TIMEOUT_S
@@ -99,6 +99,22 @@ def test_an_interrupt_ends_with_130_and_leaves_no_process(repository: Path) -> N
     assert process.returncode == 130
     _, alive = psutil.wait_procs(children, timeout=10)
     assert alive == []
+
+
+def test_the_command_hands_on_how_the_demo_ended(repository: Path) -> None:
+    command = [sys.executable, "-c", "from appliance.cli import main; main()", "demo", "--duration", "1"]
+    ended = subprocess.run(command, cwd=repository, capture_output=True, timeout=TIMEOUT_S, check=False)
+    assert ended.returncode == 2
+    assert b"expected 5 to 600 seconds" in ended.stderr
+
+
+def test_an_installation_without_the_rig_says_so(repository: Path) -> None:
+    without = "import sys; sys.modules['hil'] = None; from appliance.cli import main; main()"
+    ended = subprocess.run(
+        [sys.executable, "-c", without, "demo"], cwd=repository, capture_output=True, timeout=TIMEOUT_S, check=False
+    )
+    assert ended.returncode == 4
+    assert b"expected the package `hil`" in ended.stderr
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
