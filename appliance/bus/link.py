@@ -7,8 +7,8 @@ Rules:
 - In the outbox's order, QoS 1, as many in flight as the broker takes and no more; an envelope is acknowledged in the
   outbox only when the broker has answered for it.
 - Every connection starts with everything that the outbox still keeps: grants, then the rest (see ``outbox``). A broker
-  that was killed has forgotten its readers too, and acknowledges what nobody hears, so after ``settle_s``, when they are
-  back, the resend window goes out once more.
+  that was killed has forgotten its readers too, and acknowledges what nobody hears, so after ``settle_s``, when they
+  are back, the resend window goes out once more.
 - A broker that is away, refuses or is silent is tried again with growing pauses; nothing here ever gives up or raises.
 - Availability is one byte, retained, on ``edge/v1/<unit>/status``: ``1`` while connected, ``0`` by will or farewell. It
   is the one payload that is not sealed.
