@@ -11,8 +11,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -82,17 +83,17 @@ def _turn(call: Callable[[], object]) -> float:
     return TURN / (time.perf_counter() - start)
 
 
-def main() -> None:
-    """Print the figures."""
+def main(arguments: Sequence[str] = ()) -> dict[str, float]:
+    """Print the figures and return them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--payload", type=int, default=1024, metavar="BYTES")
     parser.add_argument("--seconds", type=float, default=10.0, metavar="S")
-    asked = parser.parse_args()
+    asked = parser.parse_args(arguments)
     figures = measure(os.urandom(asked.payload), asked.seconds)
     if asked.json:
         print(json.dumps(figures))
-        return
+        return figures
     print(f"payload {figures['payload_bytes']} bytes")
     print(f"Ed25519 sign    {figures['ed25519_sign_per_s']:9.0f} /s")
     print(
@@ -106,7 +107,12 @@ def main() -> None:
     print(f"grant           {figures['grant_bytes']:9.0f} bytes, made in {figures['grant_ms']:.1f} ms,", end=" ")
     print(f"accepted in {figures['accept_grant_ms']:.1f} ms")
     print(f"close           {figures['close_bytes']:9.0f} bytes")
+    return figures
+
+
+def _against(what: str, figures: dict[str, float], target: float) -> str:
+    return f"{what:15s} {figures[what + '_per_s']:9.0f} /s  ratio {figures[what + '_ratio']:.2f}  (target ≥ {target})"
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -7,7 +7,8 @@ what it loses is sent again, what it repeats is dropped, what it changes is refu
 from appliance.bus.embedded import EmbeddedBroker
 from appliance.bus.endpoint import TlsFiles
 from appliance.bus.link import Link, LinkStatus
-from appliance.bus.outbox import Outbox, OutboxStatus, Priority
+from appliance.bus.outbox import Outbox, OutboxStatus
+from appliance.bus.outbox_rows import Priority
 from appliance.bus.reader import Reader, ReaderStatus
 
 __all__ = [

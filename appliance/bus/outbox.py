@@ -17,7 +17,6 @@ Rules:
 
 from __future__ import annotations
 
-import enum
 import heapq
 import itertools
 import os
@@ -30,6 +29,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from appliance.bus.outbox_rows import (
+    AGAIN,
+    SCHEMA,
+    VERSION,
+    Gone,
+    Priority,
+    delete,
+    delete_until,
+    insert_row,
+    note_shed,
+    order_class,
+    priority_of,
+    retire_grants,
+)
 from appliance.bus.store import Damaged, Row, Store
 from appliance.errors import BusUnavailable
 from appliance.sealing import Envelope
@@ -40,39 +53,6 @@ MAX_SHED_RUNS: Final = 4096
 _MAX_EPOCH_DIGITS: Final = 20
 _NS_PER_S: Final = 1_000_000_000
 _CLAIM_CHUNK: Final = 256
-_AGAIN: Final = 2
-"""Order class of the resend window; see ``_class``."""
-
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS envelope (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    epoch INTEGER NOT NULL,
-    counter INTEGER NOT NULL,
-    topic TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    priority INTEGER NOT NULL,
-    data BLOB NOT NULL,
-    put_ns INTEGER NOT NULL,
-    published_ns INTEGER,
-    acknowledged_ns INTEGER
-);
-CREATE INDEX IF NOT EXISTS envelope_epoch ON envelope (epoch, kind);
-CREATE INDEX IF NOT EXISTS envelope_waiting ON envelope (priority, seq) WHERE acknowledged_ns IS NULL;
-CREATE TABLE IF NOT EXISTS shed (epoch INTEGER NOT NULL, counter INTEGER NOT NULL, PRIMARY KEY (epoch, counter));
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL);
-"""
-_VERSION: Final = 1
-
-
-class Priority(enum.IntEnum):
-    """What is sent first and given up last; a smaller number is more important."""
-
-    GRANT = 0
-    ALERT = 1
-    ENTITY = 2
-    PICTURE = 3
-    STATUS = 4
-    CLOSE = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +97,7 @@ class Outbox:
 
     def __init__(self, path: Path, *, resend_s: float = RESEND_S, max_bytes: int = MAX_BYTES) -> None:
         """Open or create; a damaged file is moved aside (see ``status``). Raises BusUnavailable."""
-        self._store = Store(path, _SCHEMA, _VERSION)
+        self._store = Store(path, SCHEMA, VERSION)
         self._epoch_file = path.with_name(path.name + ".epoch")
         self._resend_s = resend_s
         self._max_bytes = max_bytes
@@ -202,7 +182,7 @@ class Outbox:
                 self._start_anew()
                 rows = self._held_rows()
             with self._memory:
-                self._ready = [(_class(kind, acked), priority, seq) for seq, kind, priority, acked, _ in rows]
+                self._ready = [(order_class(kind, acked), priority, seq) for seq, kind, priority, acked, _ in rows]
                 heapq.heapify(self._ready)
                 self._waiting = {seq for seq, _, _, acked, _ in rows if acked is None}
                 self._bytes = sum(size for *_, size in rows)
@@ -213,7 +193,7 @@ class Outbox:
         """Send what is in the resend window once more: for readers that came back later than the link did."""
         with self._memory:
             for seq in self._kept:
-                heapq.heappush(self._ready, (_AGAIN, 0, seq))
+                heapq.heappush(self._ready, (AGAIN, 0, seq))
 
     def acknowledge(self, seqs: Iterable[int], now_ns: int | None = None) -> None:
         """A broker has these. Raises BusUnavailable; then they will be sent again, which does no harm."""
@@ -221,8 +201,7 @@ class Outbox:
         known = list(seqs)
         with self._store.light() as database:
             database.executemany(
-                "UPDATE envelope SET acknowledged_ns = ?, published_ns = coalesce(published_ns, ?) WHERE seq = ?",
-                [(stamp, stamp, seq) for seq in known],
+                "UPDATE envelope SET acknowledged_ns = ? WHERE seq = ?", [(stamp, seq) for seq in known]
             )
         at = time.monotonic()
         with self._memory:
@@ -237,8 +216,8 @@ class Outbox:
     def give_up(self, seq: int, reason: str) -> None:
         """Never send this one: the broker will not take it. It is counted under ``reason`` and told by the close."""
         with self._store.light() as database:
-            gone = _delete(database, [seq])
-            _note_shed(database, gone)
+            gone = delete(database, [seq])
+            note_shed(database, gone)
         self._forget(gone, reason)
 
     def prune(self) -> list[str]:
@@ -252,8 +231,8 @@ class Outbox:
         if not due:
             return []
         with self._store.light() as database:
-            gone = _delete(database, due, but="grant")
-            grants = _retire_grants(database)
+            gone = delete(database, due, but="grant")
+            grants = retire_grants(database)
         self._forget(gone, None)
         self._forget(grants, None)
         with self._memory:
@@ -319,11 +298,11 @@ class Outbox:
                 job.done = True
 
     def _insert(self, jobs: Sequence[_Job]) -> None:
-        rows = [(job.now_ns, e, _priority(e, wanted)) for job in jobs for e, wanted in job.envelopes]
+        rows = [(job.now_ns, e, priority_of(e, wanted)) for job in jobs for e, wanted in job.envelopes]
         size = sum(len(e.data) for _, e, _ in rows)
         with self._store.durable() as database:
             shed = self._make_room(database, size)
-            ready = [_insert_row(database, e, priority, now_ns) for now_ns, e, priority in rows]
+            ready = [insert_row(database, e, priority, now_ns) for now_ns, e, priority in rows]
         for reason, gone in shed.items():
             self._forget(gone, reason)
         with self._memory:
@@ -334,19 +313,19 @@ class Outbox:
             self._put += len(rows)
         self._grant = next((e for _, e, _ in reversed(rows) if e.kind == "grant"), self._grant)
 
-    def _make_room(self, database: sqlite3.Connection, size: int) -> dict[str | None, list[_Gone]]:
+    def _make_room(self, database: sqlite3.Connection, size: int) -> dict[str | None, list[Gone]]:
         """Give up what the rules say until ``size`` more bytes fit; what went, by reason."""
         over = self._bytes + size - self._max_bytes
-        shed: dict[str | None, list[_Gone]] = {}
+        shed: dict[str | None, list[Gone]] = {}
         if over > 0:
-            shed[None] = _delete_until(database, over, "acknowledged_ns IS NOT NULL", "seq")
+            shed[None] = delete_until(database, over, "acknowledged_ns IS NOT NULL", "seq")
             over -= sum(gone.size for gone in shed[None])
         if over > 0:
-            shed["full"] = _delete_until(database, over, "acknowledged_ns IS NULL", "priority DESC, seq")
-            _note_shed(database, shed["full"])
+            shed["full"] = delete_until(database, over, "acknowledged_ns IS NULL", "priority DESC, seq")
+            note_shed(database, shed["full"])
         return shed
 
-    def _forget(self, gone: Sequence[_Gone], reason: str | None) -> None:
+    def _forget(self, gone: Sequence[Gone], reason: str | None) -> None:
         with self._memory:
             for row in gone:
                 self._waiting.discard(row.seq)
@@ -404,75 +383,6 @@ class Outbox:
                 os.close(folder)
         except OSError as e:
             raise BusUnavailable(f"{self._epoch_file}: the epoch cannot be stored: {e}") from e
-
-
-@dataclass(frozen=True, slots=True)
-class _Gone:
-    seq: int
-    epoch: int
-    counter: int
-    kind: str
-    size: int
-    topic: str
-
-
-_GONE_COLUMNS: Final = "seq, epoch, counter, kind, length(data), topic"
-
-
-def _delete(database: sqlite3.Connection, seqs: Sequence[int], *, but: str = "") -> list[_Gone]:
-    gone = []
-    for seq in seqs:
-        sql = f"DELETE FROM envelope WHERE seq = ? AND kind != ? RETURNING {_GONE_COLUMNS}"  # noqa: S608
-        gone += [_Gone(*row) for row in database.execute(sql, (seq, but)).fetchall()]
-    return gone
-
-
-def _delete_until(database: sqlite3.Connection, size: int, where: str, order: str) -> list[_Gone]:
-    """Delete frames that match ``where``, in ``order``, until ``size`` bytes have gone or none are left."""
-    sql = f"SELECT {_GONE_COLUMNS} FROM envelope WHERE kind = 'frame' AND {where} ORDER BY {order}"  # noqa: S608
-    gone: list[_Gone] = []
-    for row in database.execute(sql):
-        if size <= 0:
-            break
-        gone.append(_Gone(*row))
-        size -= gone[-1].size
-    database.executemany("DELETE FROM envelope WHERE seq = ?", [(row.seq,) for row in gone])
-    return gone
-
-
-def _note_shed(database: sqlite3.Connection, gone: Sequence[_Gone]) -> None:
-    frames = [(row.epoch, row.counter) for row in gone if row.kind == "frame"]
-    database.executemany("INSERT OR IGNORE INTO shed VALUES (?, ?)", frames)
-
-
-def _retire_grants(database: sqlite3.Connection) -> list[_Gone]:
-    """Delete grants of past epochs of which nothing else is left."""
-    sql = f"""DELETE FROM envelope WHERE kind = 'grant' AND epoch < (SELECT max(epoch) FROM envelope)
-        AND epoch NOT IN (SELECT epoch FROM envelope WHERE kind != 'grant') RETURNING {_GONE_COLUMNS}"""  # noqa: S608
-    return [_Gone(*row) for row in database.execute(sql).fetchall()]
-
-
-def _insert_row(
-    database: sqlite3.Connection, envelope: Envelope, priority: Priority, now_ns: int
-) -> tuple[int, int, int]:
-    row = (envelope.epoch, envelope.counter, envelope.topic, envelope.kind, int(priority), envelope.data, now_ns)
-    cursor = database.execute(
-        "INSERT INTO envelope (epoch, counter, topic, kind, priority, data, put_ns) VALUES (?,?,?,?,?,?,?)", row
-    )
-    return _class(envelope.kind, None), int(priority), cursor.lastrowid or 0
-
-
-def _class(kind: str, acknowledged_ns: int | None) -> int:
-    """0: grants; 1: never acknowledged; 2: the resend window."""
-    if kind == "grant":
-        return 0
-    return 1 if acknowledged_ns is None else _AGAIN
-
-
-def _priority(envelope: Envelope, wanted: Priority) -> Priority:
-    if envelope.kind == "frame":
-        return wanted
-    return Priority.GRANT if envelope.kind == "grant" else Priority.CLOSE
 
 
 def _nobody() -> None:

@@ -46,7 +46,7 @@ class OpenEpoch:
 
     @classmethod
     def begin(cls, grant: Grant, data: bytes, identities: Sequence[PrivateIdentity]) -> OpenEpoch:
-        """Open the boxes that are ours. Raises EnvelopeRefused (``box`` where one does not open, or ``key``)."""
+        """Open the boxes that are ours. Raises EnvelopeRefused (``box`` where one does not open)."""
         digest = grant.header.digest()
         secrets: dict[int, bytes] = {}
         for identity in identities:

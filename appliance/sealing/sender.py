@@ -76,12 +76,7 @@ class Sender:
         ``epoch`` must never have been used by this device before. Raises IdentityRefused where the device does not
         speak for ``unit``, a recipient is no recipient or stands twice, or there are none or too many.
         """
-        if device.public.kind != "device" or device.public.name != unit:
-            raise IdentityRefused(
-                "unit", f"expected a device named {unit!r}; found a {device.public.kind} named {device.public.name!r}"
-            )
-        if not (0 <= epoch <= MAX_EPOCH and 0 <= issued_ns <= MAX_TIME_NS):
-            raise EnvelopeRefused("epoch", f"epoch {epoch} or its time {issued_ns} is out of range")
+        _check_place(unit, epoch, device.public, issued_ns)
         members = [tuple(recipients), *(tuple(audience) for audience in audiences)]
         _check_members(members)
         self.unit = unit
@@ -185,6 +180,13 @@ class Sender:
         data = body + self._device.sign(body, GRANT_CONTEXT)
         topic = control_topic(self.unit, "grant", self.epoch)
         return Envelope(topic=topic, kind="grant", epoch=self.epoch, counter=0, data=data)
+
+
+def _check_place(unit: str, epoch: int, device: PublicIdentity, issued_ns: int) -> None:
+    if device.kind != "device" or device.name != unit:
+        raise IdentityRefused("unit", f"expected a device named {unit!r}; found a {device.kind} named {device.name!r}")
+    if not (0 <= epoch <= MAX_EPOCH and 0 <= issued_ns <= MAX_TIME_NS):
+        raise EnvelopeRefused("epoch", f"epoch {epoch} or its time {issued_ns} is out of range")
 
 
 def _check_members(members: Sequence[Sequence[PublicIdentity]]) -> None:
