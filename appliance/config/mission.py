@@ -18,14 +18,14 @@ SCHEMA: Final = "edge-mission/1"
 Name = Annotated[
     str,
     Meta(
-        pattern=r"^[a-z0-9]([a-z0-9_-]{0,30}[a-z0-9])?$",
+        pattern=r"^[a-z0-9]([a-z0-9_-]{0,30}[a-z0-9])?$(?!\n)",
         description="1 to 32 of a-z, 0-9, '-' and '_', not beginning or ending with a dash or underscore",
     ),
 ]
 Product = Annotated[
     str,
     Meta(
-        pattern=r"^[a-z0-9][a-z0-9-]{0,31}/[a-z0-9][a-z0-9_-]{0,63}$",
+        pattern=r"^[a-z0-9][a-z0-9-]{0,31}/[a-z0-9][a-z0-9_-]{0,63}$(?!\n)",
         description="an installed product as INTEGRATOR/PRODUCT, lower case",
     ),
 ]
@@ -67,7 +67,7 @@ class Bus(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     url: Annotated[
         str,
         Meta(
-            pattern=r"^(embedded(:[0-9]{1,5})?|mqtts?://[^/?#@\s]+)$",
+            pattern=r"^(embedded(:[0-9]{1,5})?|mqtts?://[^/?#@\s]+)$(?!\n)",
             description="'embedded', 'embedded:PORT', mqtt://HOST[:PORT] or mqtts://HOST[:PORT]",
         ),
     ]

@@ -30,9 +30,10 @@ from appliance.domain import Observation
 from appliance.feeds import Feed, open_feed
 from appliance.host.clock import now_ns
 from appliance.host.notify import notify
-from appliance.pipeline.intake import live_order, replay_order
+from appliance.pipeline.intake import DataClock, live_order, replay_order
 from appliance.pipeline.path import Path
 from appliance.pipeline.results import Result, status_result
+from appliance.pipeline.warm import warm
 from appliance.recorder import Recorder
 from appliance.sealing import PrivateIdentity, PublicIdentity, Sender
 from appliance.slots import Slots
@@ -67,6 +68,7 @@ class Daemon:
         self._mission = loaded.mission
         self._until_end = until_end
         self._replays = any(feed.pace == "fast" for feed in self._mission.feeds)
+        self._of_files = all(feed.uri.startswith("file:") for feed in self._mission.feeds)
         self._stopping = threading.Event()
         self._status_ns = 0
         self._arrived_ns = 0
@@ -101,7 +103,8 @@ class Daemon:
         for engine in self._engines.values():
             house.callback(engine.lane.close)
         self._require_work()
-        plan = path_plan(self._loaded, tuple(self._engines.values()), replayed=self._replays)
+        plan = path_plan(self._loaded, tuple(self._engines.values()), replayed=self._of_files)
+        warm(plan)
         self._path = Path(plan)
         self._build_bus(house, state / "outbox.sqlite")
         self._recorder = self._build_recorder(house, msgspec.json.encode(plan, enc_hook=dict))
@@ -177,14 +180,13 @@ class Daemon:
             results = self._path.tick(arrived_ns) if observation is None else self._path.step(observation, arrived_ns)
             self._tell(results, arrived_ns)
             self._tell_status()
-            if self._until_end and not self._replays and self._all_read():
-                return
 
     def _arrivals(self) -> Iterator[tuple[Observation | None, int]]:
         if self._replays:
             yield from replay_order(self._streams, self._stopping.is_set)
             return
-        yield from live_order(self._streams, self._stopping.is_set, now_ns, idle_s=_IDLE_S)
+        clock = DataClock(now_ns) if self._of_files else _wall_clock
+        yield from live_order(self._streams, self._stopping.is_set, clock, idle_s=_IDLE_S, done=self._all_read)
 
     def _all_read(self) -> bool:
         """Whether every feed that can end has ended; a live feed never does, and neither does an inbox folder."""
@@ -230,7 +232,7 @@ class Daemon:
     def _finish(self) -> None:
         for feed in self._feeds:
             feed.stop()
-        end_ns = self._arrived_ns if self._replays else now_ns()
+        end_ns = self._arrived_ns if self._of_files else now_ns()
         self._confirm_healthy(now_ns())
         if self._recorder is not None:
             self._recorder.end(end_ns)
@@ -251,3 +253,7 @@ class Daemon:
             counts=dict(self._path.counts + self._publisher.counts),
             status=self._status(),
         )
+
+
+def _wall_clock(_: Observation | None) -> int:
+    return now_ns()

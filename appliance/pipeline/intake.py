@@ -1,7 +1,8 @@
-"""Brings the feeds together into one order.
+"""Brings the feeds together into one order, each observation with the moment at which it counts as arrived.
 
-Two ways, one protocol. A replay merges by observed time and waits for every stream, so that the order is a function of
-the data alone. Live streams are taken as they arrive. Neither decides anything.
+Two orders, one protocol. A fast replay merges by observed time and waits for every stream, so that the order is a
+function of the data alone. Otherwise observations are taken as they arrive: by the machine's clock, or, where every
+feed is a file at its own pace, by the clock of the data. Nothing here decides anything.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from appliance.domain import DetectedFrame, Fix, Observation, Plot, Report
 _WAIT_S: Final = 0.2
 #: Room between the streams and the path; small, so that back-pressure reaches the feeds, where dropping is counted.
 _HANDOVER: Final = 8
+#: So often nothing came after the end before it is believed: an observation may be in a carrier's hand.
+_QUIET_TURNS: Final = 2
 
 
 class Stream(Protocol):
@@ -71,12 +74,36 @@ def _push_next(
             return
 
 
+class DataClock:
+    """The clock of a replay at its own pace: it stands where the data stand, runs on between them, never goes back."""
+
+    def __init__(self, wall_ns: Callable[[], int]) -> None:
+        self._wall_ns = wall_ns
+        self._data_ns: int | None = None
+        self._read_ns = 0
+
+    def __call__(self, observation: Observation | None) -> int:
+        wall_ns = self._wall_ns()
+        here_ns = wall_ns if self._data_ns is None else self._data_ns + wall_ns - self._read_ns
+        if observation is not None:
+            seen_ns = observed_ns(observation)
+            here_ns = seen_ns if self._data_ns is None else max(self._data_ns, seen_ns)
+        if self._data_ns is not None or observation is not None:
+            self._data_ns, self._read_ns = here_ns, wall_ns
+        return here_ns
+
+
 def live_order(
-    streams: Sequence[Stream], stopping: Callable[[], bool], now_ns: Callable[[], int], *, idle_s: float
+    streams: Sequence[Stream],
+    stopping: Callable[[], bool],
+    clock: Callable[[Observation | None], int],
+    *,
+    idle_s: float,
+    done: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[Observation | None, int]]:
     """Observations as they arrive, each with the time of arrival; ``None`` where nothing came for ``idle_s``.
 
-    Ends when every stream has ended, or when asked to stop.
+    Ends when every stream has ended, when ``done`` and nothing is on its way any more, or when asked to stop.
     """
     arrivals: queue.Queue[Observation] = queue.Queue(maxsize=_HANDOVER)
     carriers = [
@@ -85,13 +112,17 @@ def live_order(
     ]
     for carrier in carriers:
         carrier.start()
-    while not stopping():
+    quiet = 0
+    while not stopping() and quiet < _QUIET_TURNS:
+        over = done() or not any(carrier.is_alive() for carrier in carriers)
         try:
-            yield arrivals.get(timeout=idle_s), now_ns()
+            observation = arrivals.get(timeout=idle_s)
         except queue.Empty:
-            if not any(carrier.is_alive() for carrier in carriers) and arrivals.empty():
-                break
-            yield None, now_ns()
+            quiet += over
+            yield None, clock(None)
+        else:
+            quiet = 0
+            yield observation, clock(observation)
     for carrier in carriers:
         carrier.join(timeout=2 * _WAIT_S)
 

@@ -16,6 +16,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from appliance.domain import DetectedFrame, Entity, Fix, Geodetic, Identity, Observation, Plot, Receipt, Report
 from appliance.errors import Drop
@@ -27,6 +28,9 @@ from appliance.reading import read
 from appliance.tracking import ImageTracker, TrackerSettings
 from appliance.tracking.camera import CameraModel, locate
 from appliance.tracking.unranged import flies, introduced
+
+#: Reports that are remembered, so that one that a carrier brings again is not heard twice.
+MAX_REMEMBERED: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +60,14 @@ class Path:
         self._receipt = plan.receipt
         self._near = plan.origin
         self._bearings_known: set[Identity] = set()
-        self.counts: Counter[str] = Counter()
+        self._heard: dict[str, None] = {}
+        self._counts: Counter[str] = Counter()
+
+    @property
+    def counts(self) -> Counter[str]:
+        """What came along the path so far, and what fusion refused, by reason."""
+        refused = {f"plots_refused:{reason}": count for reason, count in self._fusion.refused.items()}
+        return self._counts + Counter(refused)
 
     def step(self, observation: Observation, now_ns: int) -> tuple[Result, ...]:
         """Take one observation; return what is due to be told."""
@@ -72,7 +83,7 @@ class Path:
                 self._hear(observation, now_ns)
             case Fix():
                 self._stand(observation)
-        self.counts[type(observation).__name__] += 1
+        self._counts[type(observation).__name__] += 1
         return self._tell(now_ns)
 
     def tick(self, now_ns: int) -> tuple[Result, ...]:
@@ -95,12 +106,10 @@ class Path:
         camera = self._plan.cameras[frame.sensor_id]
         tracks = self._trackers[frame.sensor_id].step(frame)
         seen = [track for track in tracks if track.status == "confirmed" and track.updated_ns == frame.captured_ns]
-        plots = tuple(
-            self._introduced(plot, camera) for track in seen if (plot := locate(track, camera)) is not None
-        )
-        self.counts["detections"] += len(frame.detections)
-        self.counts["tracks_seen"] += len(seen)
-        self.counts["tracks_not_on_the_ground"] += len(seen) - len(plots)
+        plots = tuple(self._introduced(plot, camera) for track in seen if (plot := locate(track, camera)) is not None)
+        self._counts["detections"] += len(frame.detections)
+        self._counts["tracks_seen"] += len(seen)
+        self._counts["tracks_not_on_the_ground"] += len(seen) - len(plots)
         self._fuse(Scan(sensor_id=frame.sensor_id, observed_ns=frame.captured_ns, plots=plots), now_ns)
 
     def _introduced(self, plot: Plot, camera: CameraModel) -> Plot:
@@ -111,16 +120,22 @@ class Path:
         return introduced(plot, camera)
 
     def _fuse(self, scan: Scan, now_ns: int) -> None:
-        self.counts["plots"] += len(scan.plots)
+        self._counts["plots"] += len(scan.plots)
         self._fusion.observe_plots(scan.sensor_id, scan.observed_ns, scan.plots, now_ns)
 
     def _hear(self, report: Report, now_ns: int) -> None:
+        if report.report_id in self._heard:
+            self._counts["reports_repeated"] += 1
+            return
+        self._heard[report.report_id] = None
+        if len(self._heard) > MAX_REMEMBERED:
+            del self._heard[next(iter(self._heard))]
         try:
             claims = read(report, near=self._near, gazetteer=self._plan.places)
         except Drop as e:
-            self.counts[f"reports_refused:{e.reason}"] += 1
+            self._counts[f"reports_refused:{e.reason}"] += 1
             return
-        self.counts["claims"] += len(claims)
+        self._counts["claims"] += len(claims)
         self._fusion.observe_claims(claims, now_ns)
 
     def _stand(self, fix: Fix) -> None:

@@ -54,6 +54,7 @@ WRONG: dict[str, tuple[str, str, str, str]] = {
     "an unknown table": ("[bus]", "[busses]\n[bus]", "busses", "bus"),
     "a misspelt key": ('kind = "ais"', 'knid = "ais"', "feeds[1].knid", "kind"),
     "unit id in capitals": ('id = "quay-01"', 'id = "Quay/#"', "unit.id", "a-z"),
+    "unit id with a line feed": ('id = "quay-01"', 'id = "quay-01\\n"', "unit.id", "a-z"),
     "unit id a number": ('id = "quay-01"', "id = 7", "unit.id", "a-z"),
     "latitude past the pole": ("latitude_deg = 50.8, longitude_deg = -1.1 }", "latitude_deg = 91, longitude_deg = 0 }",
                                "unit.origin.latitude_deg", "-90 to 90"),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.domain import Observation, Report
-from appliance.pipeline.intake import live_order, replay_order
+from appliance.pipeline.intake import DataClock, live_order, replay_order
 
 
 def report(name: str, at_ns: int) -> Report:
@@ -62,7 +62,7 @@ def test_the_moment_of_arrival_never_goes_back_and_nothing_is_lost(times: list[l
 
 def test_live_streams_end_when_all_have_ended() -> None:
     streams = [ListStream("a", [1, 2]), ListStream("b", [3])]
-    taken = [o for o, _ in live_order(streams, never, lambda: 7, idle_s=0.05) if o is not None]
+    taken = [o for o, _ in live_order(streams, never, lambda _: 7, idle_s=0.05) if o is not None]
     assert sorted(o.sensor_id for o in taken) == ["a", "a", "b"]
 
 
@@ -73,7 +73,26 @@ def test_live_streams_stop_when_asked() -> None:
             return False
 
     stop = threading.Event()
-    order = live_order([Endless("a", [])], stop.is_set, lambda: 7, idle_s=0.01)
+    order = live_order([Endless("a", [])], stop.is_set, lambda _: 7, idle_s=0.01)
     assert next(order) == (None, 7)
     stop.set()
     assert list(order) == []
+
+
+def test_nothing_is_left_behind_when_the_files_are_read() -> None:
+    stream, silent = ListStream("a", list(range(100))), ListStream("b", [None] * 10_000)
+    order = live_order([stream, silent], never, lambda _: 7, idle_s=0.01, done=lambda: stream.ended)
+    assert len([o for o, _ in order if o is not None]) == 100
+
+
+def test_the_clock_of_the_data_stands_where_the_data_stand_and_runs_on_between_them() -> None:
+    wall = iter([1000, 1010, 1025, 1030])
+    clock = DataClock(lambda: next(wall))
+    assert clock(report("a", 50)) == 50
+    assert clock(None) == 60
+    assert clock(report("a", 55)) == 60, "it never goes back"
+    assert clock(report("a", 90)) == 90
+
+
+def test_before_the_first_observation_the_clock_of_the_data_is_the_wall_clock() -> None:
+    assert DataClock(lambda: 1000)(None) == 1000

@@ -1,0 +1,58 @@
+"""``kill -9`` at random moments under load: what the outbox held is opened, once."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.brokers import until
+
+KILLS = 20
+FEEDS = """
+[[feeds]]
+name = "beacons"
+kind = "plots"
+uri = "file:plots.jsonl"
+"""
+
+
+def held(path: Path) -> set[tuple[int, int]]:
+    """Epoch and counter of every frame that the outbox ever made durable (its window outlasts the test)."""
+    with sqlite3.connect(path) as database:
+        rows = database.execute("SELECT epoch, counter FROM envelope WHERE kind = 'frame'").fetchall()
+    return set(rows)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_twenty_kills_lose_nothing_that_was_durable_and_show_nothing_twice(
+    house: Any, mosquitto: Any, plots: Any
+) -> None:
+    plots(house.folder, 20_000, 100.0)
+    house.write_mission(mosquitto.url, FEEDS)
+    reader = house.listen(mosquitto.url)
+    chance = random.Random(20)
+    for _ in range(KILLS):
+        daemon = house.run_daemon()
+        assert "is up" in house.log_of(daemon), house.log_of(daemon)
+        time.sleep(chance.uniform(0.0, 1.5))
+        daemon.kill()
+        daemon.wait(30)
+    last = house.run_daemon()
+    time.sleep(2)
+    house.end(last)
+    assert last.returncode == 0
+    durable = held(house.folder / "state" / "outbox.sqlite")
+    until(lambda: len(house.results(reader)) >= len(durable), 120)
+    time.sleep(2)  # time for a second showing, were there one
+    shown = Counter((body["epoch"], body["counter"]) for body in house.results(reader))
+    assert max(shown.values()) == 1, "no result twice"
+    assert set(shown) == durable, "every frame that the outbox held, and no other"
+    assert len({epoch for epoch, _ in shown}) > KILLS // 2, "the load ran between most of the kills"
+    print(f"{len(durable)} frames of {len({e for e, _ in durable})} epochs durable, opened once each")  # noqa: T201
