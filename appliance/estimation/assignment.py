@@ -7,7 +7,6 @@ is that of each cluster alone.
 Not here: gains (``scan.py``), what a pair means.
 """
 
-# ruff: noqa: PLR0917  compiled functions take arrays by position; numba knows no keyword-only arguments
 from __future__ import annotations
 
 import numpy as np

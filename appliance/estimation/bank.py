@@ -36,6 +36,7 @@ class Bank(NamedTuple):
     log_odds: Array  #: (C,) of existence, at ``odds_s``
     odds_s: Array  #: (C,)
     held_s: Array  #: (C,) until then a self-reporting thing is not disbelieved for want of other sensors
+    kept_s: Array  #: (C,) until then it is not dropped merely for being silent
     mobile: Index  #: (C, 2) codes of MMSI and ICAO, NONE where there is none
     past: Array  #: (C, HISTORY, 8): time, mean (4), position covariance (ee, en, nn)
     past_next: Index  #: (C,) how many places were ever kept
@@ -99,6 +100,7 @@ def make_bank(capacity: int, models: int) -> Bank:
         log_odds=np.zeros(c),
         odds_s=np.zeros(c),
         held_s=np.zeros(c),
+        kept_s=np.zeros(c),
         mobile=np.full((c, 2), NONE, np.int64),
         past=np.zeros((c, HISTORY, 8)),
         past_next=np.zeros(c, np.int64),

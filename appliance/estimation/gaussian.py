@@ -7,7 +7,6 @@ Joseph's form, which keeps a covariance positive definite under rounding (Bucy &
 natural logarithms of densities per m², per (m/s)² or per rad.
 """
 
-# ruff: noqa: PLR0917  compiled functions take arrays by position; numba knows no keyword-only arguments
 from __future__ import annotations
 
 import math
@@ -76,71 +75,73 @@ def predict_cv(x: Array, p: Array, dt: float, q: float) -> None:
 
 
 @compiled
-def _joseph(x: Array, p: Array, h: Array, innovation: Array, r: Array, gain: Array) -> None:  # noqa: C901 plain loops of one product
-    """x += K·ν; P ← (I − KH)·P·(I − KH)ᵀ + K·R·Kᵀ, in place; H is (m, 4), K is (4, m)."""
-    m = h.shape[0]
-    left = np.empty((4, 4))
-    for i in range(4):
-        for k in range(m):
-            x[i] += gain[i, k] * innovation[k]
+def _joseph_pair(p: Array, ph: Array, gain: Array, h: tuple[float, float], r: Array) -> None:
+    """P ← (I − KH)·P·(I − KH)ᵀ + K·R·Kᵀ with H = [a·I, b·I], in place; ``ph`` (P·Hᵀ) is overwritten."""
+    a, b = h
     for i in range(4):
         for j in range(4):
-            value = p[i, j]
-            for k in range(m):
-                for n in range(4):
-                    value -= gain[i, k] * h[k, n] * p[n, j]
-            left[i, j] = value
+            p[i, j] -= gain[i, 0] * ph[j, 0] + gain[i, 1] * ph[j, 1]
     for i in range(4):
+        ph[i, 0], ph[i, 1] = a * p[i, 0] + b * p[i, 2], a * p[i, 1] + b * p[i, 3]
+    for i in range(4):
+        kr0 = gain[i, 0] * r[0, 0] + gain[i, 1] * r[1, 0] - ph[i, 0]
+        kr1 = gain[i, 0] * r[0, 1] + gain[i, 1] * r[1, 1] - ph[i, 1]
         for j in range(i + 1):
-            value = left[i, j]
-            for k in range(m):
-                for n in range(4):
-                    value -= left[i, n] * h[k, n] * gain[j, k]
-                for n in range(m):
-                    value += gain[i, k] * r[k, n] * gain[j, n]
-            p[i, j] = value
-            p[j, i] = value
+            p[i, j] += kr0 * gain[j, 0] + kr1 * gain[j, 1]
+    for i in range(4):
+        for j in range(i):
+            p[j, i] = p[i, j]
 
 
 @compiled
-def update_pair(x: Array, p: Array, h: Array, innovation: Array, r: Array) -> float:
-    """A two-valued linear measurement with H (2, 4) and noise ``r`` (2, 2); returns the log-likelihood."""
-    ph = np.zeros((4, 2))
+def update_pair(x: Array, p: Array, z: tuple[float, float], h: tuple[float, float], r: Array, work: Array) -> float:
+    """A measurement ``z`` = a·place + b·velocity (``h`` = (a, b)) with noise ``r`` (2, 2); the log-likelihood.
+
+    A place Δt after the state has h = (1, Δt); a velocity has h = (0, 1). ``work`` (2, 4, 2) is scratch.
+    """
+    a, b = h
+    ph, gain = work[0], work[1]
     for i in range(4):
-        for k in range(2):
-            for n in range(4):
-                ph[i, k] += p[i, n] * h[k, n]
-    s00, s01, s11 = r[0, 0], r[0, 1], r[1, 1]
-    for n in range(4):
-        s00 += h[0, n] * ph[n, 0]
-        s01 += h[0, n] * ph[n, 1]
-        s11 += h[1, n] * ph[n, 1]
+        ph[i, 0], ph[i, 1] = a * p[i, 0] + b * p[i, 2], a * p[i, 1] + b * p[i, 3]
+    s00 = r[0, 0] + a * ph[0, 0] + b * ph[2, 0]
+    s01 = r[0, 1] + a * ph[0, 1] + b * ph[2, 1]
+    s11 = r[1, 1] + a * ph[1, 1] + b * ph[3, 1]
     det = s00 * s11 - s01 * s01
-    gain = np.empty((4, 2))
+    v0, v1 = z[0] - a * x[0] - b * x[2], z[1] - a * x[1] - b * x[3]
+    distance = (s11 * v0 * v0 - 2.0 * s01 * v0 * v1 + s00 * v1 * v1) / det
     for i in range(4):
         gain[i, 0] = (ph[i, 0] * s11 - ph[i, 1] * s01) / det
         gain[i, 1] = (ph[i, 1] * s00 - ph[i, 0] * s01) / det
-    a, b = innovation[0], innovation[1]
-    distance = (s11 * a * a - 2.0 * s01 * a * b + s00 * b * b) / det
-    _joseph(x, p, h, innovation, r, gain)
+        x[i] += gain[i, 0] * v0 + gain[i, 1] * v1
+    _joseph_pair(p, ph, gain, h, r)
     return float(-0.5 * distance - LOG_2PI - 0.5 * math.log(det))
 
 
 @compiled
-def update_single(x: Array, p: Array, h: Array, innovation: float, r: float) -> float:
-    """A one-valued measurement with H (4,) and variance ``r``; returns the log-likelihood."""
-    ph = np.zeros(4)
+def update_single(x: Array, p: Array, h: Array, innovation: float, r: float) -> float:  # noqa: C901 plain loops
+    """A one-valued measurement with H (4,) and variance ``r``, in Joseph's form; the log-likelihood."""
+    ph, gain = np.zeros(4), np.empty(4)
+    s = r
     for i in range(4):
         for n in range(4):
             ph[i] += p[i, n] * h[n]
-    s = r
-    for n in range(4):
-        s += h[n] * ph[n]
-    gain = np.empty((4, 1))
     for i in range(4):
-        gain[i, 0] = ph[i] / s
-    _joseph(x, p, h.reshape(1, 4), np.array([innovation]), np.array([[r]]), gain)
-    return -0.5 * innovation * innovation / s - 0.5 * LOG_2PI - 0.5 * math.log(s)
+        s += h[i] * ph[i]
+    for i in range(4):
+        gain[i] = ph[i] / s
+        x[i] += gain[i] * innovation
+    for i in range(4):
+        for j in range(4):
+            p[i, j] -= gain[i] * ph[j]
+    for i in range(4):
+        ph[i] = 0.0
+        for n in range(4):
+            ph[i] += p[i, n] * h[n]
+    for i in range(4):
+        for j in range(4):
+            p[i, j] += (gain[i] * r - ph[i]) * gain[j]
+    symmetrise(p)
+    return float(-0.5 * innovation * innovation / s - 0.5 * LOG_2PI - 0.5 * math.log(s))
 
 
 @compiled
@@ -149,24 +150,21 @@ def wrap(angle: float) -> float:
     return math.atan2(math.sin(angle), math.cos(angle))
 
 
-def polar_to_local(range_m: float, bearing_rad: float, cov: Any) -> tuple[tuple[float, float], Array]:
-    """Range and bearing (clockwise from north) → ((east, north) from the sensor, covariance (2, 2) in m²).
+def polar_to_local(range_m: Array, bearing_rad: Array, cov: Array) -> tuple[Array, Array]:
+    """Ranges and bearings (clockwise from north) (J,) → places from the sensor (J, 2), covariances (J, 2, 2) in m².
 
     Unbiased conversion: Longbin, Xiaoquan, Yiyu et al., "Unbiased converted measurements for tracking", IEEE T-AES
-    34(3) 1998, equations (4) and (8); exact for Gaussian errors of any size, also when range and bearing correlate
-    little. ``cov`` is (2, 2): m², m·rad, rad².
+    34(3) 1998, equations (4) and (8); exact for independent Gaussian errors of any size, and to first order where
+    range and bearing correlate. ``cov`` is (J, 2, 2): m², m·rad, rad².
     """
-    rr, rb, bb = float(cov[0][0]), float(cov[0][1]), float(cov[1][1])
-    sin, cos = math.sin(bearing_rad), math.cos(bearing_rad)
-    lam, lam2 = math.exp(-bb / 2.0), math.exp(-2.0 * bb)
-    east, north = range_m * sin / lam, range_m * cos / lam
+    rr, rb, bb = cov[:, 0, 0], 0.5 * (cov[:, 0, 1] + cov[:, 1, 0]), cov[:, 1, 1]
+    sin, cos = np.sin(bearing_rad), np.cos(bearing_rad)
+    lam, lam2 = np.exp(-bb / 2.0), np.exp(-2.0 * bb)
     second = range_m * range_m + rr
     shrink = (1.0 / (lam * lam) - 2.0) * range_m * range_m
-    c2 = cos * cos - sin * sin
-    nn = shrink * cos * cos + 0.5 * second * (1.0 + lam2 * c2)
-    ee = shrink * sin * sin + 0.5 * second * (1.0 - lam2 * c2)
-    en = shrink * sin * cos + second * lam2 * sin * cos
-    cross = rb * range_m
-    return (east, north), np.array(
-        [[ee + 2.0 * cross * sin * cos, en + cross * c2], [en + cross * c2, nn - 2.0 * cross * sin * cos]]
-    )
+    c2, cross = cos * cos - sin * sin, rb * range_m
+    out = np.empty((len(range_m), 2, 2))
+    out[:, 0, 0] = shrink * sin * sin + 0.5 * second * (1.0 - lam2 * c2) + 2.0 * cross * sin * cos
+    out[:, 1, 1] = shrink * cos * cos + 0.5 * second * (1.0 + lam2 * c2) - 2.0 * cross * sin * cos
+    out[:, 0, 1] = out[:, 1, 0] = shrink * sin * cos + second * lam2 * sin * cos + cross * c2
+    return np.stack((range_m * sin / lam, range_m * cos / lam), axis=1), out

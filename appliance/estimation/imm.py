@@ -8,7 +8,6 @@ Rules: ``x`` (M, 4), ``p`` (M, 4, 4), ``w`` (M,) sums to one; ``noise`` (M,) in 
 per second from each model, shared equally among the others.
 """
 
-# ruff: noqa: PLR0917  compiled functions take arrays by position; numba knows no keyword-only arguments
 from __future__ import annotations
 
 import math

@@ -9,7 +9,6 @@ log-odds form of integrated probabilistic data association (Musicki & Evans, IEE
 hypothesis of the global assignment.
 """
 
-# ruff: noqa: PLR0917  compiled functions take arrays by position; numba knows no keyword-only arguments
 from __future__ import annotations
 
 import math
@@ -155,14 +154,15 @@ def _candidates(
     e, n, var_e, var_n = _rough(bank, slot, t, moves.noise.max())
     m = bank.mean[slot]
     off_s = widest[2] + max(bank.time_s[slot] - t, 0.0)
-    reach_e = math.sqrt(2.0 * moves.gate * (var_e + widest[0])) + abs(m[2]) * off_s
-    reach_n = math.sqrt(2.0 * moves.gate * (var_n + widest[1])) + abs(m[3]) * off_s
+    wide = 2.0 * moves.gate
+    reach_e = math.sqrt(wide * (var_e + widest[0])) + abs(m[2]) * off_s
     count = 0
     for k in range(_first_east(look, positions, e - reach_e), positions):
         j = look.order[k]
         if look.z[j, 0] > e + reach_e:
             break
-        if abs(look.z[j, 1] - n) <= reach_n:
+        de, dn = abs(look.z[j, 0] - e) - abs(m[2]) * off_s, abs(look.z[j, 1] - n) - abs(m[3]) * off_s
+        if de * abs(de) <= wide * (var_e + look.r[j, 0, 0]) and dn * abs(dn) <= wide * (var_n + look.r[j, 1, 1]):
             out[count] = j
             count += 1
     for k in range(positions, look.order.shape[0]):
@@ -189,28 +189,22 @@ def _widest(look: Look, t: float) -> Array:
 
 
 @compiled
-def _update_model(x: Array, p: Array, look: Look, j: int, dt: float, q: float) -> float:
-    """Update one model with plot ``j``; returns the log-likelihood."""
+def _update_model(x: Array, p: Array, look: Look, j: int, dt: float, q: float, work: Array) -> float:
+    """Update one model with plot ``j``; returns the log-likelihood. ``work`` (3, 4, 2) is scratch."""
     late = q * abs(dt) ** 3 / 3.0
     if look.kind[j] == BEARING:
         de, dn = x[0] + dt * x[2] - look.origin[j, 0], x[1] + dt * x[3] - look.origin[j, 1]
         d2 = max(de * de + dn * dn, 1.0)
         h1 = np.array([dn / d2, -de / d2, dt * dn / d2, -dt * de / d2])
         return update_single(x, p, h1, wrap(look.z[j, 0] - math.atan2(de, dn)), look.r[j, 0, 0] + late / d2)
-    h = np.zeros((2, 4))
-    h[0, 0] = h[1, 1] = 1.0
-    h[0, 2] = h[1, 3] = dt
-    r = look.r[j].copy()
-    r[0, 0] += late
-    r[1, 1] += late
-    innovation = np.array([look.z[j, 0] - x[0] - dt * x[2], look.z[j, 1] - x[1] - dt * x[3]])
-    value = update_pair(x, p, h, innovation, r)
+    r = work[2]
+    r[0, 0], r[1, 1] = look.r[j, 0, 0] + late, look.r[j, 1, 1] + late
+    r[0, 1] = r[1, 0] = look.r[j, 0, 1]
+    value = update_pair(x, p, (look.z[j, 0], look.z[j, 1]), (1.0, dt), r, work)
     if look.velocity_var[j] > 0.0:
-        h[0, 0] = h[1, 1] = 0.0
-        h[0, 2] = h[1, 3] = 1.0
-        rv = np.zeros((2, 2))
-        rv[0, 0] = rv[1, 1] = look.velocity_var[j] + q * abs(dt)
-        value += update_pair(x, p, h, np.array([look.velocity[j, 0] - x[2], look.velocity[j, 1] - x[3]]), rv)
+        r[0, 0] = r[1, 1] = look.velocity_var[j] + q * abs(dt)
+        r[0, 1] = r[1, 0] = 0.0
+        value += update_pair(x, p, (look.velocity[j, 0], look.velocity[j, 1]), (0.0, 1.0), r, work)
     return value
 
 
@@ -233,9 +227,9 @@ def _apply(bank: Bank, slot: int, t: float, look: Look, j: int, moves: Moves, pr
     """Put the predicted state, updated with plot ``j``, into the bank."""
     bank.x[slot], bank.p[slot], bank.w[slot] = predicted
     at = max(t, bank.time_s[slot])
-    logs = np.empty(bank.w.shape[1])
+    logs, work = np.empty(bank.w.shape[1]), np.empty((3, 4, 2))
     for m in range(logs.shape[0]):
-        logs[m] = _update_model(bank.x[slot, m], bank.p[slot, m], look, j, look.time_s[j] - at, moves.noise[m])
+        logs[m] = _update_model(bank.x[slot, m], bank.p[slot, m], look, j, look.time_s[j] - at, moves.noise[m], work)
     reweigh(bank.w[slot], logs)
     merge(bank.x[slot], bank.p[slot], bank.w[slot], bank.mean[slot], bank.cov[slot])
     bank.time_s[slot] = at

@@ -19,7 +19,7 @@ from appliance.fusion.settings import FusionSettings, SensorModel
 from appliance.geodesy import LocalFrame
 
 _FIRST_CAPACITY = 64
-_MAX_SENSORS = 256
+MAX_SENSORS = 256
 
 
 @compiled
@@ -38,7 +38,8 @@ def _begin(bank: Bank, slots: Index, look: Look, which: Index, weights: Array, s
         for m in range(weights.shape[0]):
             bank.x[slot, m], bank.p[slot, m], bank.w[slot, m] = bank.mean[slot], bank.cov[slot], weights[m]
         bank.time_s[slot] = bank.odds_s[slot] = look.time_s[j]
-        bank.log_odds[slot], bank.held_s[slot], bank.past_next[slot] = log_odds, -1e18, 0
+        bank.log_odds[slot], bank.past_next[slot] = log_odds, 0
+        bank.held_s[slot] = bank.kept_s[slot] = -1e18
         bank.mobile[slot] = look.mobile[j]
         remember(bank, slot, 0.0)
 
@@ -60,7 +61,8 @@ def _doomed(live: Index, bank: Bank, confirmed: npt.NDArray[np.bool_], t: float,
         unseen = t - bank.time_s[slot]
         hold = limits[2] if confirmed[slot] else limits[1]
         vague = max(bank.cov[slot, 0, 0], bank.cov[slot, 1, 1]) > limits[3]
-        if (bank.log_odds[slot] < limits[0] or unseen > hold or vague) and not held:
+        silent = (unseen > hold or vague) and t >= bank.kept_s[slot]
+        if (bank.log_odds[slot] < limits[0] or silent) and not held:
             out[count] = slot
             count += 1
     return out[:count]
@@ -123,10 +125,11 @@ class Core:
         """Begin a living slot anew at the look's only plot."""
         _begin(self.bank, np.array([slot]), look, np.zeros(1, np.int64), self._weights, self._speed_var, log_odds)
 
-    def confirm(self, slots: Index) -> None:
-        """Mark those of ``slots`` that are believed by now."""
-        believed = self.bank.log_odds[slots] >= self._settings.confirm_log_odds
-        self.confirmed[slots[believed]] = True
+    def confirm(self, slots: Index) -> Index:
+        """Mark those of ``slots`` that are believed by now; returns the newly marked."""
+        fresh = slots[(self.bank.log_odds[slots] >= self._settings.confirm_log_odds) & ~self.confirmed[slots]]
+        self.confirmed[fresh] = True
+        return fresh
 
     def doomed(self, t: float) -> Index:
         """Fade all to ``t``; the slots that are not to be kept. They live on until `drop`."""
@@ -143,7 +146,7 @@ class Core:
     def _last_looks(self, sensor_id: str) -> Array:
         looks = self._looked.get(sensor_id)
         if looks is None:
-            if len(self._looked) >= _MAX_SENSORS:  # more than any unit has: forget the first, never grow
+            if len(self._looked) >= MAX_SENSORS:  # more than any unit has: forget the first, never grow
                 del self._looked[next(iter(self._looked))]
             looks = self._looked[sensor_id] = np.full(len(self.confirmed), -1e18)
         return looks
@@ -157,11 +160,16 @@ class Core:
         self._free = sorted([*self._free, *range(old, 2 * old)], reverse=True)
 
 
-def sight_of(model: SensorModel, frame: LocalFrame, cooperative: bool) -> Sight:
+def blind(detection_probability: float) -> Sight:
+    """A look that says nothing of what it did not see: an unknown field of view, or a thing's report of itself."""
+    return Sight(detection_probability, False, True, 0.0, 0.0, 0.0, math.pi, 0.0, math.inf, 0.0)
+
+
+def sight_of(model: SensorModel, frame: LocalFrame) -> Sight:
     """A sensor's model → what the compiled scan reads."""
     view = model.coverage
-    if view is None or cooperative:
-        return Sight(model.detection_probability, False, True, 0.0, 0.0, 0.0, math.pi, 0.0, math.inf, 0.0)
+    if view is None:
+        return blind(model.detection_probability)
     east, north, _ = frame.local(view.origin)
     everywhere = view.half_angle_rad >= math.pi and view.near_m == 0.0 and math.isinf(view.far_m)
     return Sight(

@@ -18,11 +18,11 @@ import numpy as np
 
 from appliance.domain import Claim, Dispute, Entity, Identity, Plot
 from appliance.errors import BadRecord
-from appliance.estimation.bank import NONE, POSITION, Index
+from appliance.estimation.bank import NONE, POSITION, Index, Sight
 from appliance.fusion import telling
-from appliance.fusion.core import sight_of
+from appliance.fusion.core import MAX_SENSORS, sight_of
 from appliance.fusion.disputes import Disputes
-from appliance.fusion.intake import NO_CODES, Intake, Placed, make_look, sort_key
+from appliance.fusion.intake import Intake, Laid, make_look
 from appliance.fusion.reports import Reports
 from appliance.fusion.selfreports import SelfReports
 from appliance.fusion.settings import FusionSettings
@@ -37,7 +37,8 @@ class Fusion:
 
     def __init__(self, settings: FusionSettings) -> None:
         self._state = State(settings)
-        self._intake = Intake(self._state.frame, settings.max_range_m)
+        self._intake = Intake(self._state.frame, settings.max_range_m, self._state.refused)
+        self._sights: dict[str, Sight] = {}
         self._disputes = Disputes(self._state)
         self._own = SelfReports(self._state, self._disputes)
         self._reports = Reports(self._state)
@@ -54,12 +55,14 @@ class Fusion:
         Plots in which the thing itself says where it is are taken one by one at their own time and miss nothing.
         """
         self._start(observed_ns)
-        own, seen = self._accepted(plots, now_ns)
-        for placed in own:
-            self._own.hear(placed)
+        timely = self._timed(plots, now_ns)
+        own = self._intake.lay(plot for plot in timely if plot.cooperative)
+        for j in range(len(own.plots)):
+            self._own.hear(own.only([j]))
+        newest = [plot.observed_ns for plot in own.plots]
         only_own = bool(plots) and all(plot.cooperative for plot in plots)
-        newest = [placed.plot.observed_ns for placed in (*own, *seen)]
-        if self._timely(observed_ns, now_ns) and not only_own:
+        if not only_own and self._timely(observed_ns, now_ns):
+            seen = self._intake.lay(plot for plot in timely if not plot.cooperative)
             self._look(sensor_id, observed_ns, seen)
             newest.append(observed_ns)
         self._state.newest_ns = max([self._state.newest_ns, *newest])
@@ -101,50 +104,47 @@ class Fusion:
         lag_s, ahead_s = (self._state.newest_ns - observed_ns) * 1e-9, (observed_ns - now_ns) * 1e-9
         return lag_s <= settings.max_lag_s and ahead_s <= settings.max_future_s
 
-    def _accepted(self, plots: Sequence[Plot], now_ns: int) -> tuple[list[Placed], list[Placed]]:
-        """(from the things themselves, from sensors), each placed, in an order that arrival does not decide."""
-        own: list[Placed] = []
-        seen: list[Placed] = []
+    def _timed(self, plots: Sequence[Plot], now_ns: int) -> list[Plot]:
+        """Those that are neither older than what is remembered nor in the future, and not too many."""
+        taken = plots[:MAX_PLOTS]
         if len(plots) > MAX_PLOTS:
             self._state.refused["too many"] += len(plots) - MAX_PLOTS
-        for plot in plots[:MAX_PLOTS]:
-            try:
-                placed = self._place(plot, now_ns)
-            except BadRecord as e:
-                self._state.refused[e.reason] += 1
-                continue
-            (own if plot.cooperative else seen).append(placed)
-        return sorted(own, key=sort_key), sorted(seen, key=sort_key)
+        timely = [plot for plot in taken if self._timely(plot.observed_ns, now_ns)]
+        if len(timely) < len(taken):
+            self._state.refused["time"] += len(taken) - len(timely)
+        return timely
 
-    def _place(self, plot: Plot, now_ns: int) -> Placed:
-        if not self._timely(plot.observed_ns, now_ns):
-            raise BadRecord("time", "older than what is remembered, or in the future")
-        return self._intake.place(plot)
-
-    def _look(self, sensor_id: str, observed_ns: int, seen: list[Placed]) -> None:
+    def _look(self, sensor_id: str, observed_ns: int, seen: Laid) -> None:
         """One look of a sensor that sees for itself: update, begin, and tell the reports what is newly believed."""
         state, model = self._state, self._state.model(sensor_id)
         density = model.clutter_density_per_m2 * (1.0 + model.birth_ratio)
-        look = make_look(seen, state.base_ns, density, [self._lock(p) for p in seen], [NO_CODES] * len(seen))
-        t = state.seconds(observed_ns)
-        believed = state.core.confirmed.copy()
-        outcome = state.core.look(sensor_id, look, sight_of(model, state.frame, False), t)
-        for j, placed in enumerate(seen):
-            if outcome.slot[j] != NONE:
-                state.note(int(outcome.slot[j]), placed.plot, float(outcome.llr[j]), int(outcome.second[j]))
+        locks = np.array([self._lock(plot) for plot in seen.plots], np.int64)
+        none = np.full((len(seen.plots), 2), NONE)
+        look = make_look(seen, state.base_ns, density, locks, state.settings.tracklet_gain, none)
+        outcome = state.core.look(sensor_id, look, self._sight(sensor_id), state.seconds(observed_ns))
+        slots, llrs, seconds = outcome.slot.tolist(), outcome.llr.tolist(), outcome.second.tolist()
+        for slot, plot, llr, second in zip(slots, seen.plots, llrs, seconds, strict=True):
+            if slot != NONE:
+                state.note(slot, plot, llr, second)
         fresh = np.flatnonzero((outcome.slot == NONE) & (look.kind == POSITION))
         odds = math.log(model.birth_ratio)
-        for begun, which in zip(state.core.begin(look, fresh, odds), fresh, strict=False):
-            state.open(int(begun), seen[which].plot, odds)
-        taken = outcome.slot[outcome.slot != NONE]
-        state.core.confirm(taken)
-        self._reports.absorb([int(slot) for slot in taken if state.core.confirmed[slot] and not believed[slot]])
+        for begun, which in zip(state.core.begin(look, fresh, odds).tolist(), fresh.tolist(), strict=False):
+            state.open(begun, seen.plots[which], odds)
+        self._reports.absorb(state.core.confirm(outcome.slot[outcome.slot != NONE]).tolist())
 
-    def _lock(self, placed: Placed) -> tuple[int, float]:
-        for identity in placed.plot.identities:
+    def _sight(self, sensor_id: str) -> Sight:
+        sight = self._sights.get(sensor_id)
+        if sight is None:
+            if len(self._sights) >= MAX_SENSORS:  # more than any unit has: forget, never grow
+                self._sights.clear()
+            sight = self._sights[sensor_id] = sight_of(self._state.model(sensor_id), self._state.frame)
+        return sight
+
+    def _lock(self, plot: Plot) -> int:
+        for identity in plot.identities:
             if identity.kind == "tracklet":
-                return self._state.book.slot(identity), self._state.settings.tracklet_gain
-        return NONE, 0.0
+                return self._state.book.slot(identity)
+        return NONE
 
     def _prune(self, now_ns: int) -> None:
         t = self._state.seconds(now_ns)

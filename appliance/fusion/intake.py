@@ -1,23 +1,26 @@
-"""Plots in, arrays out: checks each plot, lays it into local metres, sorts so that order of arrival means nothing.
+"""Plots in, arrays out: checks plots, lays them into local metres, sorts so that order of arrival means nothing.
 
-A plot that cannot be used is refused with a reason that is counted; it never raises and never reaches the arrays.
-Reasons: ``values``, ``covariance``, ``origin``, ``place`` (off the Earth or outside the picture), ``time`` (older than
-the lag or in the future), ``kind``.
+A plot that cannot be used is left out and its reason counted; it never raises and never reaches the arrays. Reasons:
+``kind``, ``values``, ``covariance``, ``origin``, ``place`` (off the Earth or outside the picture).
+
+Rules: all plots of a look are worked in one go; Python touches each plot only to fetch its fields.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from appliance.domain import Geodetic, Plot
 from appliance.errors import BadRecord
-from appliance.estimation.bank import BEARING, NONE, POSITION, Look
-from appliance.estimation.gaussian import polar_to_local
+from appliance.estimation.bank import BEARING, POSITION, Index, Look
+from appliance.estimation.gaussian import Array, polar_to_local
 from appliance.fusion.dossier import MAX_ALTITUDE_M
 from appliance.geodesy import LocalFrame
 
@@ -27,164 +30,203 @@ MIN_SIGMA_RAD: Final = 1e-5
 MAX_SIGMA_RAD: Final = 1.0
 MAX_SPEED_MPS: Final = 1_500.0
 """Faster than anything in the category tree."""
+MAX_ORIGINS: Final = 1_024
+_BEARING_AREA_M2: Final = 0.5 * 10_000.0**2
+"""A density per m² becomes one per rad over what one radian covers out to 10 km."""
 
-Cov2 = tuple[float, float, float]
+Mask = npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """A usable plot in local metres: ``z`` and ``cov`` (ee, en, nn), or a bearing and its variance from ``origin``."""
+@dataclass(slots=True)
+class Laid:
+    """Usable plots in local metres, side by side: ``z`` (east, north) or (bearing, 0) from ``origin``."""
 
-    plot: Plot
-    kind: int
-    z: tuple[float, float]
-    cov: Cov2
-    origin: tuple[float, float]
-    density_scale: float
-    """What turns a density per m² into one per unit of the measurement."""
+    plots: list[Plot]
+    kind: int | Index
+    z: Array
+    r: Array
+    origin: Array
+
+    def only(self, which: Sequence[int] | Mask | Index) -> Laid:
+        """Those at ``which``, in that order."""
+        at = np.asarray(which)
+        at = np.flatnonzero(at) if at.dtype == np.bool_ else at.astype(np.int64)
+        kind = self.kind if isinstance(self.kind, int) else self.kind[at]
+        return Laid([self.plots[i] for i in at], kind, self.z[at], self.r[at], self.origin[at])
 
 
 class Intake:
-    """Checks and places plots around one origin. Keeps only a bounded memory of sensor origins."""
+    """Checks and lays plots around one origin. Keeps only a bounded memory of sensors' places."""
 
-    def __init__(self, frame: LocalFrame, max_range_m: float) -> None:
+    def __init__(self, frame: LocalFrame, max_range_m: float, refused: Counter[str]) -> None:
         self._frame = frame
         self._max_range_m = max_range_m
+        self._refused = refused
         self._origins: dict[Geodetic, tuple[float, float]] = {}
 
-    def place(self, plot: Plot) -> Placed:
-        """Lay one plot into local metres. Raises `BadRecord` with the reason to count."""
-        if not all(math.isfinite(value) for value in plot.values):
-            raise BadRecord("values", f"expected finite values; found {plot.values}")
-        placer = _PLACERS.get(plot.kind)
-        if placer is None:
-            raise BadRecord("kind", f"expected one of {', '.join(_PLACERS)}; found {plot.kind!r}")
-        placed = placer(self, plot)
-        if not math.hypot(*placed.z) <= self._max_range_m and placed.kind == POSITION:
-            raise BadRecord("place", f"expected within {self._max_range_m:.0f} m of the unit; found {placed.z}")
-        return placed
+    def lay(self, plots: Iterable[Plot]) -> Laid:
+        """All usable ``plots``, sorted by time, then by name, then by what they say."""
+        by_kind: dict[str, list[Plot]] = {kind: [] for kind in _KINDS}
+        for plot in plots:
+            if plot.kind in by_kind:
+                by_kind[plot.kind].append(plot)
+            else:
+                self._refused["kind"] += 1
+        parts = [self._part(kind, chosen) for kind, chosen in by_kind.items() if chosen]
+        parts = [part for part in parts if part.plots]
+        laid = parts[0] if len(parts) == 1 else _joined(parts)
+        keys = [(p.observed_ns, p.observation_id, *z) for p, z in zip(laid.plots, laid.z.tolist(), strict=True)]
+        return laid.only(sorted(range(len(keys)), key=keys.__getitem__))
 
-    def _origin(self, plot: Plot) -> tuple[float, float]:
-        if plot.origin is None:
-            raise BadRecord("origin", f"a {plot.kind} plot needs the place of its sensor")
-        known = self._origins.get(plot.origin)
-        if known is None:
-            if len(self._origins) >= 1_024:  # a sensor on the move: forget rather than grow
-                self._origins.clear()
-            known = self._frame.local(plot.origin)[:2]
-            if not math.hypot(*known) <= self._max_range_m:
-                raise BadRecord("place", f"the sensor's place is outside the picture: {plot.origin}")
-            self._origins[plot.origin] = known
+    def _part(self, kind: str, plots: list[Plot]) -> Laid:
+        size, placer = _KINDS[kind]
+        plots = self._shaped(plots, size)
+        values = np.array([p.values for p in plots], np.float64).reshape(len(plots), size)
+        cov = np.array([p.covariance for p in plots], np.float64).reshape(len(plots), size, size)
+        laid = Laid(plots, POSITION, values, cov, np.zeros((len(plots), 2)))
+        laid = self._sieve(laid, _all(np.isfinite(values)), "values")
+        laid = self._sieve(laid, _all(np.abs(laid.r).reshape(len(laid.plots), -1) <= MAX_SIGMA_M**2), "covariance")
+        return placer(self, laid) if laid.plots else laid
+
+    def _shaped(self, plots: list[Plot], size: int) -> list[Plot]:
+        good = [len(p.values) == size and [len(row) for row in p.covariance] == [size] * size for p in plots]
+        if not all(good):
+            wrong = [p for p, ok in zip(plots, good, strict=True) if not ok]
+            self._refused["values"] += sum(len(p.values) != size for p in wrong)
+            self._refused["covariance"] += sum(len(p.values) == size for p in wrong)
+        return [p for p, ok in zip(plots, good, strict=True) if ok]
+
+    def _sieve(self, laid: Laid, good: Mask, reason: str) -> Laid:
+        if good.all():
+            return laid
+        self._refused[reason] += int((~good).sum())
+        return laid.only(good)
+
+    def _position(self, laid: Laid) -> Laid:
+        on_earth = (np.abs(laid.z[:, 0]) <= 90.0) & (np.abs(laid.z[:, 1]) <= 360.0)
+        laid = self._sieve(laid, on_earth, "place")
+        if laid.plots:
+            east, north, _ = self._frame.to_enu(laid.z[:, 0], laid.z[:, 1], _altitudes(laid.plots))
+            laid.z = np.column_stack((east, north))
+        return self._inside(laid)
+
+    def _range_bearing(self, laid: Laid) -> Laid:
+        laid = self._from_origins(laid)
+        laid = self._sieve(laid, (laid.z[:, 0] >= 0.0) & (laid.z[:, 0] <= self._max_range_m), "values")
+        rr, bb, rb = laid.r[:, 0, 0], laid.r[:, 1, 1], 0.5 * (laid.r[:, 0, 1] + laid.r[:, 1, 0])
+        definite = (rr > 0.0) & (bb > 0.0) & (bb <= MAX_SIGMA_RAD**2) & (rr * bb > rb * rb)
+        laid = self._sieve(laid, definite, "covariance")
+        place, laid.r = polar_to_local(laid.z[:, 0], laid.z[:, 1], laid.r)
+        laid.z = laid.origin + place
+        return self._inside(laid)
+
+    def _bearing(self, laid: Laid) -> Laid:
+        laid = self._from_origins(laid)
+        variance = laid.r[:, 0, 0]
+        laid = self._sieve(laid, (variance > 0.0) & (variance <= MAX_SIGMA_RAD**2), "covariance")
+        variance = np.maximum(laid.r[:, 0, 0], MIN_SIGMA_RAD**2)
+        laid.kind, laid.r = BEARING, variance[:, None, None] * np.eye(2)
+        laid.z = np.column_stack((laid.z[:, 0], np.zeros(len(laid.plots))))
+        return laid
+
+    def _inside(self, laid: Laid) -> Laid:
+        """Keep what lies in the picture and has a covariance that can be one; widen those that claim too much."""
+        laid = self._sieve(laid, np.hypot(laid.z[:, 0], laid.z[:, 1]) <= self._max_range_m, "place")
+        ee, nn, en = laid.r[:, 0, 0], laid.r[:, 1, 1], 0.5 * (laid.r[:, 0, 1] + laid.r[:, 1, 0])
+        definite = (ee > 0.0) & (nn > 0.0) & (ee * nn > en * en)
+        laid = self._sieve(laid, definite, "covariance")
+        laid.r = 0.5 * (laid.r + laid.r.transpose(0, 2, 1)) + np.eye(2) * MIN_SIGMA_M**2
+        return laid
+
+    def _from_origins(self, laid: Laid) -> Laid:
+        """Keep those whose sensor's place is known and in the picture."""
+        first = laid.plots[0].origin
+        if all(p.origin is first for p in laid.plots):
+            places: list[tuple[float, float] | None] = [self._local(first)] * len(laid.plots)
+        else:
+            places = [self._local(p.origin) for p in laid.plots]
+        laid = self._sieve(laid, np.array([place is not None for place in places]), "origin")
+        laid.origin = np.array([place for place in places if place is not None], np.float64).reshape(-1, 2)
+        return laid
+
+    def _local(self, origin: Geodetic | None) -> tuple[float, float] | None:
+        if origin is None:
+            return None
+        known = self._origins.get(origin)
+        if known is not None:
+            return known
+        try:
+            known = self._frame.local(origin)[:2]
+        except BadRecord:
+            return None
+        if not math.hypot(*known) <= self._max_range_m:
+            return None
+        if len(self._origins) >= MAX_ORIGINS:  # a sensor on the move: forget rather than grow
+            self._origins.clear()
+        self._origins[origin] = known
         return known
 
-    def _position(self, plot: Plot) -> Placed:
-        _expect(plot, 2)
-        known = plot.altitude_m is not None and abs(plot.altitude_m) <= MAX_ALTITUDE_M  # false for NaN too
-        altitude = plot.altitude_m if known and plot.altitude_m is not None else 0.0
-        east, north, _ = self._frame.to_enu(float(plot.values[0]), float(plot.values[1]), float(altitude))
-        rows = plot.covariance
-        cov = _clamped(rows[0][0], 0.5 * (rows[0][1] + rows[1][0]), rows[1][1])
-        return Placed(plot, POSITION, (east, north), cov, (0.0, 0.0), 1.0)
 
-    def _range_bearing(self, plot: Plot) -> Placed:
-        _expect(plot, 2)
-        at = self._origin(plot)
-        range_m, bearing = plot.values
-        if not 0.0 <= range_m <= self._max_range_m:
-            raise BadRecord("values", f"expected a range from 0 m; found {range_m}")
-        (rr, rb), (br, bb) = plot.covariance
-        cross = 0.5 * (rb + br)
-        if not (rr > 0.0 and 0.0 < bb <= MAX_SIGMA_RAD**2 and rr * bb > cross * cross):
-            raise BadRecord(
-                "covariance", f"expected positive definite, bearing sigma up to 1 rad; found {plot.covariance}"
-            )
-        (de, dn), cov = polar_to_local(range_m, bearing, ((rr, cross), (cross, max(bb, MIN_SIGMA_RAD**2))))
-        clamped = _clamped(cov[0, 0], cov[0, 1], cov[1, 1])
-        return Placed(plot, POSITION, (at[0] + de, at[1] + dn), clamped, at, 1.0)
-
-    def _bearing(self, plot: Plot) -> Placed:
-        _expect(plot, 1)
-        at = self._origin(plot)
-        variance = plot.covariance[0][0]
-        if not 0.0 < variance <= MAX_SIGMA_RAD**2:
-            raise BadRecord("covariance", f"expected a bearing sigma up to 1 rad; found variance {variance}")
-        variance = max(variance, MIN_SIGMA_RAD**2)
-        # A density per m² becomes one per rad over the area that one radian covers out to some 10 km.
-        return Placed(plot, BEARING, (plot.values[0], 0.0), (variance, 0.0, variance), at, 0.5 * 10_000.0**2)
-
-
-_PLACERS: Final[dict[str, Callable[[Intake, Plot], Placed]]] = {
-    "position": Intake._position,
-    "range_bearing": Intake._range_bearing,
-    "bearing": Intake._bearing,
+_KINDS: Final[dict[str, tuple[int, Callable[[Intake, Laid], Laid]]]] = {
+    "position": (2, Intake._position),
+    "range_bearing": (2, Intake._range_bearing),
+    "bearing": (1, Intake._bearing),
 }
 
 
-def _expect(plot: Plot, size: int) -> None:
-    if len(plot.values) != size:
-        raise BadRecord("values", f"a {plot.kind} plot has {size} values; found {len(plot.values)}")
-    rows = plot.covariance
-    if len(rows) != size or any(len(row) != size for row in rows):
-        raise BadRecord("covariance", f"a {plot.kind} plot has a covariance of {size}×{size}")
-    if not all(math.isfinite(value) for row in rows for value in row):
-        raise BadRecord("covariance", f"expected finite numbers; found {rows}")
+def _all(good: Mask) -> Mask:
+    """By row."""
+    out: Mask = np.logical_and.reduce(good, axis=1)
+    return out
 
 
-def _clamped(ee: float, en: float, nn: float) -> Cov2:
-    """A positive definite 2×2 with sigmas between the limits. Raises `BadRecord` where it is not one to begin with."""
-    if not (ee > 0.0 and nn > 0.0 and ee * nn > en * en):
-        raise BadRecord("covariance", f"expected positive definite; found {ee}, {en}, {nn}")
-    if max(ee, nn) > MAX_SIGMA_M**2:
-        raise BadRecord("covariance", f"expected sigmas up to {MAX_SIGMA_M:.0f} m; found variances {ee}, {nn}")
-    floor = MIN_SIGMA_M**2
-    return ee + floor, en, nn + floor
+def _altitudes(plots: list[Plot]) -> Any:
+    known = [p.altitude_m if p.altitude_m is not None else 0.0 for p in plots]
+    return np.array([a if abs(a) <= MAX_ALTITUDE_M else 0.0 for a in known])  # false for NaN too
 
 
-def sort_key(placed: Placed) -> tuple[int, str, tuple[float, float], Cov2]:
-    """An order that depends on what the plots say and not on how they came."""
-    return placed.plot.observed_ns, placed.plot.observation_id, placed.z, placed.cov
-
-
-def make_look(
-    plots: Sequence[Placed],
-    base_ns: int,
-    density_per_m2: float,
-    locks: Sequence[tuple[int, float]],
-    mobile: Sequence[tuple[int, int]],
-) -> Look:
-    """The arrays that a compiled scan reads, for plots in their final order."""
-    count = len(plots)
-    kind = np.array([p.kind for p in plots], np.int64)
-    z = np.array([p.z for p in plots], np.float64).reshape(count, 2)
-    cov = np.array([p.cov for p in plots], np.float64).reshape(count, 3)
-    velocity, variance = _velocities(plots)
-    scale = np.array([p.density_scale for p in plots], np.float64)
-    return Look(
-        kind=kind,
-        z=z,
-        r=cov[:, [0, 1, 1, 2]].reshape(count, 2, 2),
-        origin=np.array([p.origin for p in plots], np.float64).reshape(count, 2),
-        time_s=np.array([(p.plot.observed_ns - base_ns) * 1e-9 for p in plots], np.float64),
-        velocity=velocity,
-        velocity_var=variance,
-        log_density=np.log(density_per_m2 * scale),
-        lock=np.array([slot for slot, _ in locks], np.int64),
-        lock_gain=np.array([gain for _, gain in locks], np.float64),
-        mobile=np.array(mobile, np.int64).reshape(count, 2),
-        order=np.lexsort((z[:, 0], kind)).astype(np.int64),
+def _joined(parts: list[Laid]) -> Laid:
+    if not parts:
+        return Laid([], POSITION, np.zeros((0, 2)), np.zeros((0, 2, 2)), np.zeros((0, 2)))
+    return Laid(
+        [plot for part in parts for plot in part.plots],
+        np.concatenate([np.full(len(part.plots), part.kind, np.int64) for part in parts]),
+        np.concatenate([part.z for part in parts]),
+        np.concatenate([part.r for part in parts]),
+        np.concatenate([part.origin for part in parts]),
     )
 
 
-def _velocities(plots: Sequence[Placed]) -> tuple[np.ndarray, np.ndarray]:
+def make_look(laid: Laid, base_ns: int, density_per_m2: float, locks: Index, gain: float, mobile: Index) -> Look:
+    """The arrays that a compiled scan reads. ``locks`` (J,) slots that identities point to; ``mobile`` (J, 2) codes."""
+    count = len(laid.plots)
+    kind = np.full(count, laid.kind, np.int64) if isinstance(laid.kind, int) else laid.kind
+    velocity, variance = _velocities(laid.plots)
+    scale = np.where(kind == BEARING, _BEARING_AREA_M2, 1.0)
+    observed_ns = np.array([p.observed_ns - base_ns for p in laid.plots], np.int64)
+    return Look(
+        kind=kind,
+        z=laid.z,
+        r=laid.r,
+        origin=laid.origin,
+        time_s=np.asarray(observed_ns * 1e-9, np.float64),
+        velocity=velocity,
+        velocity_var=variance,
+        log_density=np.log(density_per_m2 * scale),
+        lock=locks,
+        lock_gain=np.full(count, gain),
+        mobile=mobile,
+        order=np.lexsort((laid.z[:, 0], kind)),
+    )
+
+
+def _velocities(plots: list[Plot]) -> tuple[Array, Array]:
     velocity = np.zeros((len(plots), 2))
     variance = np.full(len(plots), -1.0)
-    for i, placed in enumerate(plots):
-        said, var = placed.plot.velocity_mps, placed.plot.velocity_variance_m2ps2
+    for i, plot in enumerate(plots):
+        said, var = plot.velocity_mps, plot.velocity_variance_m2ps2
         if said is None or var is None or not (math.isfinite(var) and var > 0.0):
             continue
         if math.hypot(*said) <= MAX_SPEED_MPS:  # false for NaN too
             velocity[i], variance[i] = said, max(var, 0.01)
     return velocity, variance
-
-
-NO_CODES: Final = (NONE, NONE)

@@ -15,14 +15,16 @@ import numpy as np
 from appliance.domain import Identity
 from appliance.estimation.bank import NONE, Look
 from appliance.estimation.scan import Outcome
-from appliance.fusion.core import sight_of
+from appliance.fusion.core import blind
 from appliance.fusion.disputes import Disputes
 from appliance.fusion.identity import MOBILE_KINDS, well_formed
-from appliance.fusion.intake import Placed, make_look
+from appliance.fusion.intake import Laid, make_look
 from appliance.fusion.settings import SensorModel
 from appliance.fusion.state import State, squared_distance
 
 _ONE = np.zeros(1, np.int64)
+_LEAST_INTERVAL_S = 10.0
+"""A fast class A vessel reports every two seconds, and a receiver loses many of them."""
 
 
 class SelfReports:
@@ -32,39 +34,35 @@ class SelfReports:
         self._state = state
         self._disputes = disputes
 
-    def hear(self, placed: Placed) -> None:
+    def hear(self, laid: Laid) -> None:
         """Update, begin, or put aside; in the end the report is evidence somewhere or counted as refused."""
-        state, plot = self._state, placed.plot
+        state, plot = self._state, laid.plots[0]
         model = state.model(plot.sensor_id)
         identities = tuple(identity for identity in plot.identities if well_formed(identity))
         key = next((identity for identity in identities if identity.kind in MOBILE_KINDS), None)
         slot = NONE if key is None else state.book.slot(key)
-        look = make_look(
-            [placed],
-            state.base_ns,
-            state.settings.cooperative_density_per_m2,
-            [(slot, state.settings.lock_gain)],
-            [state.book.codes(identities)],
-        )
+        density, gain = state.settings.cooperative_density_per_m2, state.settings.lock_gain
+        codes = np.array([state.book.codes(identities)], np.int64)
+        look = make_look(laid, state.base_ns, density, np.array([slot], np.int64), gain, codes)
         t = float(look.time_s[0])
-        outcome = state.core.look(plot.sensor_id, look, sight_of(model, state.frame, True), t)
-        found = self._settle(placed, look, outcome, key, slot, t)
+        outcome = state.core.look(plot.sensor_id, look, blind(model.detection_probability), t)
+        found = self._settle(laid, look, outcome, key, slot, t)
         if found != NONE:
             self._carry(found, identities, t, model)
 
-    def _settle(self, placed: Placed, look: Look, outcome: Outcome, key: Identity | None, slot: int, t: float) -> int:
+    def _settle(self, laid: Laid, look: Look, outcome: Outcome, key: Identity | None, slot: int, t: float) -> int:
         """Which slot the report is evidence for; NONE where it was put aside."""
         found = int(outcome.slot[0])
         if found != NONE:
-            self._state.note(found, placed.plot, float(outcome.llr[0]), int(outcome.second[0]))
+            self._state.note(found, laid.plots[0], float(outcome.llr[0]), int(outcome.second[0]))
             if key is not None and slot != NONE:
-                self._whose(key, slot, found, placed.z, t)
+                self._whose(key, slot, found, _place(laid), t)
             return found
         if key is None or slot == NONE:
-            return self._begin(placed, look)
+            return self._begin(laid, look)
         if self._state.core.bank.time_s[slot] > t + self._state.settings.retrodict_s:
-            return self._late(placed, slot, t)
-        return self._astray(placed, look, key, slot, t)
+            return self._late(laid, slot, t)
+        return self._astray(laid, look, key, slot, t)
 
     def _whose(self, key: Identity, slot: int, found: int, place: tuple[float, float], t: float) -> None:
         """The report fell to ``found``; ``slot`` carries the identity."""
@@ -76,37 +74,36 @@ class SelfReports:
         elif self._disputes.far_apart(slot, place, t):
             self._disputes.part(key, slot, found, t)
 
-    def _begin(self, placed: Placed, look: Look) -> int:
+    def _begin(self, laid: Laid, look: Look) -> int:
         slots = self._state.core.begin(look, _ONE, self._state.settings.cooperative_log_odds)
         if not len(slots):
             self._state.refused["room"] += 1
             return NONE
-        self._state.open(int(slots[0]), placed.plot, self._state.settings.cooperative_log_odds)
+        self._state.open(int(slots[0]), laid.plots[0], self._state.settings.cooperative_log_odds)
         return int(slots[0])
 
-    def _late(self, placed: Placed, slot: int, t: float) -> int:
+    def _late(self, laid: Laid, slot: int, t: float) -> int:
         """Too late to correct the state; evidence all the same, if the thing was there then."""
         where = self._state.at(slot, t)
         if where is not None:
-            ee, en, nn = placed.cov
-            d2, log_density = squared_distance(where[0] - np.array(placed.z), where[1] + np.array([[ee, en], [en, nn]]))
+            d2, log_density = squared_distance(where[0] - laid.z[0], where[1] + laid.r[0])
             if d2 <= 2.0 * self._state.settings.gate:
                 llr = log_density - math.log(self._state.settings.cooperative_density_per_m2)
-                self._state.note(slot, placed.plot, llr, NONE)
+                self._state.note(slot, laid.plots[0], llr, NONE)
                 return NONE
         self._state.refused["late"] += 1
         return NONE
 
-    def _astray(self, placed: Placed, look: Look, key: Identity, slot: int, t: float) -> int:
-        verdict = self._disputes.stray(key, slot, placed.z, t)
+    def _astray(self, laid: Laid, look: Look, key: Identity, slot: int, t: float) -> int:
+        verdict = self._disputes.stray(key, slot, _place(laid), t)
         if verdict == "wait":
             self._state.refused["stray"] += 1
             return NONE
         if verdict == "move":
             self._state.core.restart(slot, look, self._state.settings.cooperative_log_odds)
-            self._state.note(slot, placed.plot, 0.0, NONE)
+            self._state.note(slot, laid.plots[0], 0.0, NONE)
             return slot
-        rival = self._begin(placed, look)
+        rival = self._begin(laid, look)
         if rival != NONE:
             self._state.core.bank.mobile[rival] = NONE
             self._disputes.part(key, slot, rival, t)
@@ -121,8 +118,17 @@ class SelfReports:
                 dossier.add_name(identity)
             elif identity.kind in MOBILE_KINDS and slot != self._disputes.rival(identity):
                 state.carry_mobile(slot, identity)
-        interval_s = max(model.reporting_interval_s, min(dossier.interval_s, 2.0 * model.reporting_interval_s))
         bank = state.core.bank
-        bank.held_s[slot] = max(bank.held_s[slot], t + state.settings.cooperative_hold_intervals * interval_s)
+        usual_s = min(max(dossier.interval_s, _LEAST_INTERVAL_S), model.reporting_interval_s)
+        believed_s = state.settings.cooperative_belief_intervals * (
+            usual_s if dossier.interval_s else _LEAST_INTERVAL_S
+        )
+        kept_s = state.settings.cooperative_hold_intervals * model.reporting_interval_s
+        bank.held_s[slot] = max(bank.held_s[slot], t + believed_s)
+        bank.kept_s[slot] = max(bank.kept_s[slot], t + kept_s)
         bank.log_odds[slot] = max(bank.log_odds[slot], state.settings.cooperative_log_odds)
         state.core.confirmed[slot] = True
+
+
+def _place(laid: Laid) -> tuple[float, float]:
+    return float(laid.z[0, 0]), float(laid.z[0, 1])

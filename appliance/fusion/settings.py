@@ -72,7 +72,10 @@ class FusionSettings:
     """How thickly self-reporting things stand that are not in the picture yet: forty in a harbour 20 km across."""
     cooperative_log_odds: float = 5.0
     """Existence of a thing that says itself where it is. Whether it tells the truth is what disputes are for."""
+    cooperative_belief_intervals: float = 1.5
+    """For so many of its usual intervals a self-reporting thing is believed though other sensors miss it."""
     cooperative_hold_intervals: float = 10.0
+    """For so many of the longest intervals a silent one is kept where no sensor looks."""
     coast_after_s: float = 5.0
     retrodict_s: float = 8.0
     """Plots up to so much older than a state still correct it; older ones are joined to where the thing was."""

@@ -96,6 +96,7 @@ class State:
         if before != NONE:
             self.dossiers[before].mobile.pop(identity.kind, None)
             self.core.bank.mobile[before, column] = NONE
+            self.core.bank.held_s[before] = self.core.bank.kept_s[before] = -1e18  # the reports were another's
         had = self.dossiers[slot].mobile.get(identity.kind)
         if had is not None and had != identity:
             self.book.release(had, slot)

@@ -1,0 +1,198 @@
+"""Fusion on the simulated 10 × 10 km scene: accuracy, identity, time. ``python -m benchmarks.fusion [N ...]``.
+
+Runs the scene generator and the scorer of ``../shared/bench/fusion`` unchanged, through the public `Fusion`. Plots are
+made ahead; what is timed is `Fusion.observe_plots` alone, in CPU time of this thread, per sensor frame. Tracks for the
+score are the confirmed and coasting entities that `Fusion.entities` tells at each whole second (not timed).
+
+Not a tuning tool: what fusion is told of the sensors is what the scene's README states, the rest are its defaults.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import math
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from appliance.domain import Geodetic, Identity, Plot
+from appliance.estimation import Sector
+from appliance.fusion import Fusion, FusionSettings, SensorModel
+from appliance.geodesy import LocalFrame
+
+SCENE = Path(__file__).resolve().parents[2] / "shared" / "bench" / "fusion"
+ORIGIN = Geodetic(latitude_deg=49.6, longitude_deg=6.1)
+NS = 1_000_000_000
+#: Best of Stone Soup's trackers at each size, from the scene's README: GOSPA, ms per frame, identity switches.
+BASELINE = {20: (84.9, 24.0, 19), 100: (176.9, 64.0, 55), 300: (322.5, 297.0, 171)}
+GOAL = {20: (82.0, 0.24, 19), 100: (155.0, 0.64, 55), 300: (290.0, 3.0, 171)}
+SENSORS = ("radar", "ais", "camera")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One look of one sensor."""
+
+    sensor: str
+    observed_ns: int
+    arrives_ns: int
+    plots: tuple[Plot, ...]
+
+
+def _module(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"scene_{name}", SCENE / f"{name}.py")
+    if spec is None or spec.loader is None:
+        raise SystemExit(f"the scene is not here: expected {SCENE / name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def settings(gen: ModuleType, frame: LocalFrame) -> FusionSettings:
+    """What the scene's own header says of its sensors."""
+    camera = frame.position(*gen.CAM)
+    area_m2 = gen.C_HALF * (gen.C_MAX**2 - gen.C_MIN**2)
+    heading = math.pi / 2 - gen.C_AZ
+    view = Sector(origin=camera, heading_rad=heading, half_angle_rad=gen.C_HALF, near_m=gen.C_MIN, far_m=gen.C_MAX)
+    return FusionSettings(
+        origin=ORIGIN,
+        unit="bench",
+        sensors={
+            "radar": SensorModel(
+                detection_probability=gen.R_PD,
+                clutter_density_per_m2=gen.R_LAM / (2 * gen.HALF) ** 2,
+                coverage=Sector(origin=ORIGIN, far_m=gen.R_MAX),
+                miss_correlation_s=0.0,
+            ),
+            "camera": SensorModel(
+                detection_probability=gen.C_PD,
+                clutter_density_per_m2=gen.C_LAM / area_m2,
+                coverage=view,
+                miss_correlation_s=0.0,
+            ),
+            "ais": SensorModel(reporting_interval_s=gen.AIS_T),
+        },
+    )
+
+
+def _plot(row: Any, index: int, local: LocalFrame, camera: Geodetic) -> Plot:
+    t, sensor, z1, z2, s1, s2, ident = row[:7]
+    name = SENSORS[int(sensor)]
+    observed_ns = round(t * 10) * NS // 10
+    if name == "ais":
+        at = local.position(z1, z2)
+        return Plot(
+            sensor_id=name,
+            observation_id=f"p{index}",
+            observed_ns=observed_ns,
+            kind="position",
+            values=(at.latitude_deg, at.longitude_deg),
+            covariance=((s1 * s1, 0.0), (0.0, s2 * s2)),
+            identities=(Identity(kind="mmsi", value=str(int(ident))),),
+            cooperative=True,
+        )
+    return Plot(
+        sensor_id=name,
+        observation_id=f"p{index}",
+        observed_ns=observed_ns,
+        kind="range_bearing",
+        values=(z1, math.pi / 2 - z2),
+        covariance=((s1 * s1, 0.0), (0.0, s2 * s2)),
+        origin=ORIGIN if name == "radar" else camera,
+    )
+
+
+def frames(gen: ModuleType, detections: Any, seconds: float, *, by_arrival: bool) -> list[Frame]:
+    """All looks, empty ones of the camera and radar too, in the order in which they are taken."""
+    local = LocalFrame(ORIGIN)
+    camera = local.position(*gen.CAM)
+    groups: dict[tuple[int, str], list[tuple[Plot, int]]] = {}
+    for tick in range(1, round(seconds * 10) + 1):
+        groups[tick * NS // 10, "camera"] = []
+        if tick % 10 == 0:
+            groups[tick * NS // 10, "radar"] = []
+    for index, row in enumerate(detections):
+        plot = _plot(row, index, local, camera)
+        groups.setdefault((plot.observed_ns, plot.sensor_id), []).append((plot, round(row[8] * NS)))
+    out = []
+    for (observed_ns, sensor), found in groups.items():
+        if sensor == "ais" and by_arrival:
+            out += [Frame(sensor, observed_ns, arrives_ns, (plot,)) for plot, arrives_ns in found]
+        else:
+            delay = {"radar": NS // 20, "camera": 12 * NS // 100, "ais": 0}[sensor]
+            arrives = observed_ns + delay if by_arrival else observed_ns
+            out.append(Frame(sensor, observed_ns, arrives, tuple(plot for plot, _ in found)))
+    return sorted(out, key=lambda f: (f.arrives_ns, f.observed_ns, SENSORS.index(f.sensor)))
+
+
+def _tracks(fusion: Fusion, now_ns: int, local: LocalFrame, ids: dict[str, int]) -> Iterator[tuple[float, ...]]:
+    for entity in fusion.entities(now_ns):
+        if entity.status in ("confirmed", "coasting"):
+            east, north, _ = local.local(entity.position)
+            yield now_ns / NS, float(ids.setdefault(entity.entity_id, len(ids))), east, north
+
+
+def run(n: int, seed: int, *, seconds: float = 120.0, by_arrival: bool = False) -> dict[str, Any]:
+    """One scene; returns the scorer's dictionary and the time per frame."""
+    gen, scorer = _module("gen"), _module("score")
+    rng = np.random.default_rng([seed, n])
+    truth = gen.truth(n, seconds, rng)
+    detections = gen.detect(truth, n, seconds, rng)
+    local = LocalFrame(ORIGIN)
+    looks = frames(gen, detections, seconds, by_arrival=by_arrival)
+    fusion = Fusion(settings(gen, local))
+    ids: dict[str, int] = {}
+    told: list[tuple[float, ...]] = []
+    spent: dict[str, list[float]] = {name: [] for name in SENSORS}
+    due = NS
+    for look in looks:
+        while look.arrives_ns > due:
+            told += _tracks(fusion, due, local, ids)
+            due += NS
+        start = time.thread_time()
+        fusion.observe_plots(look.sensor, look.observed_ns, look.plots, look.arrives_ns)
+        spent[look.sensor].append(time.thread_time() - start)
+    told += _tracks(fusion, due, local, ids)
+    result: dict[str, Any] = scorer.score(truth, np.array(told).reshape(-1, 4))
+    every = [s for times in spent.values() for s in times]
+    result["ms"] = 1e3 * statistics.fmean(every)
+    result["ms_by_sensor"] = {name: round(1e3 * statistics.fmean(times), 3) for name, times in spent.items() if times}
+    return result
+
+
+def main() -> None:
+    """Table of the sizes and seeds that were asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sizes", nargs="*", type=int, default=[20, 100, 300])
+    parser.add_argument("--seeds", default="335", help="a list such as 335 or 1-10")
+    parser.add_argument("--seconds", type=float, default=120.0)
+    parser.add_argument("--by-arrival", action="store_true", help="take late AIS as it comes, not as it was observed")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    first, _, last = args.seeds.partition("-")
+    seeds = range(int(first), int(last or first) + 1)
+    run(5, 1, seconds=12.0)  # compiles
+    for n in args.sizes:
+        results = [run(n, seed, seconds=args.seconds, by_arrival=args.by_arrival) for seed in seeds]
+        for seed, result in zip(seeds, results, strict=True):
+            line = json.dumps({"n": n, "seed": seed} | result) if args.json else f"N={n} seed={seed} {result}"
+            print(line, flush=True)
+        if len(results) > 1:
+            for key in ("gospa", "loc", "missed_n", "false_n", "idsw", "ms"):
+                values = [float(r[key]) for r in results]
+                print(f"N={n} {key}: mean {statistics.fmean(values):.2f} sd {statistics.stdev(values):.2f}", flush=True)
+        if n in GOAL:
+            print(f"N={n} goal GOSPA/ms/switches {GOAL[n]}, best of Stone Soup {BASELINE[n]}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
