@@ -138,6 +138,10 @@ class Daemon:
         )
         self._publisher = Publisher(sender, self._outbox)
         self._publisher.open()
+        self._audit = self._slots.audit()
+        recipients = tuple(public.fingerprint for public in self._recipients())
+        digest = self._loaded.digest
+        self._audit.append("daemon.start", now_ns(), epoch=self._epoch, mission=digest, recipients=recipients)
 
     def _identity(self) -> PrivateIdentity:
         return PrivateIdentity.from_json(self._loaded.resolve(self._mission.unit.identity).read_bytes())
@@ -230,6 +234,7 @@ class Daemon:
     # -- end -----------------------------------------------------------------------------------------------------
 
     def _finish(self) -> None:
+        self._last_status = self._status()  # before the feeds are stopped: a stopped feed no longer says what ailed it
         for feed in self._feeds:
             feed.stop()
         end_ns = self._arrived_ns if self._of_files else now_ns()
@@ -237,8 +242,9 @@ class Daemon:
         if self._recorder is not None:
             self._recorder.end(end_ns)
         self._tell(self._path.finish(end_ns), end_ns)
-        self._publisher.publish((status_result(self._status(), unit=self._mission.unit.id, produced_ns=now_ns()),))
-        self._publisher.close()
+        self._publisher.publish((status_result(self._last_status, unit=self._mission.unit.id, produced_ns=now_ns()),))
+        self._audit.append("daemon.end", now_ns(), epoch=self._epoch, sealed=self._publisher.sealed)
+        self._publisher.close(self._audit.checkpoint())
         if not self._outbox.wait_acknowledged(DRAIN_S):
             log.warning("the broker has not acknowledged everything; the rest waits in the outbox for the next start")
 
@@ -251,7 +257,7 @@ class Daemon:
             acknowledged=outbox.acknowledged,
             left_in_outbox=outbox.waiting,
             counts=dict(self._path.counts + self._publisher.counts),
-            status=self._status(),
+            status=self._last_status,
         )
 
 

@@ -56,13 +56,13 @@ class Publisher:
         )
         self._flush()
 
-    def close(self) -> None:
-        """Put the close out: how many frames there were, so that a missing one shows."""
+    def close(self, checkpoint: bytes = b"") -> None:
+        """Put the close out: how many frames there were, so that a missing one shows, and the audit checkpoint."""
         self._flush()
         lost = [envelope.counter for envelope, _ in self._waiting] + self._given_up
         shed = merged([*self._outbox.shed_runs(self._sender.epoch), *_runs(lost)])
         self._waiting.clear()
-        self._waiting.append((self._sender.close(shed=shed), OutboxPriority.CLOSE))
+        self._waiting.append((self._sender.close(checkpoint, shed), OutboxPriority.CLOSE))
         self._flush()
 
     def _flush(self) -> None:

@@ -143,7 +143,7 @@ class Slots:
                 opened, self.trust, staged, self._request("", now_ns, say, no_progress, commit_roots=True)
             )
             versions = {"root_version": chain.root.signed.version, "timestamp_version": chain.timestamp_version}
-            self._audit().append("trust.refresh", now_ns, media=media.name, **versions)
+            self.audit().append("trust.refresh", now_ns, media=media.name, **versions)
             self.trust.commit(staged, after_refresh(self.trust.state(), **versions))
         for entry in chain.signers:
             say(Check(name="signers", says=describe(entry)))
@@ -196,7 +196,7 @@ class Slots:
                 raise BundleRefused("slot-empty", f"{product}: nothing is in service")
             if record.confirmed:
                 return
-            self._audit().append("bundle.confirm", now_ns, product=product, counter=slot.counter)
+            self.audit().append("bundle.confirm", now_ns, product=product, counter=slot.counter)
             self.trust.save_state(after_confirm(self.trust.state(), product, slot.counter))
             save_record(self._disk, self._folder(product), msgspec.structs.replace(record, confirmed=True, starts=0))
 
@@ -258,11 +258,11 @@ class Slots:
                 installed_ns=now_ns,
                 runs_on=runs_on,
             )
-            self._audit().append("bundle.install", now_ns, **facts(verified, slot))
+            self.audit().append("bundle.install", now_ns, **facts(verified, slot))
             record = self._fill(record, slot, entry, files, work)
         self._accept(verified, work)
         if activate and not already:
-            self._audit().append("bundle.activate", now_ns, product=release.product, slot=slot, release=digest)
+            self.audit().append("bundle.activate", now_ns, product=release.product, slot=slot, release=digest)
             save_record(self._disk, self._folder(release.product), record.with_active(slot))
         done = "already in service" if already else ("in service" if activate else "installed, not in service")
         say(Check(name="slot", says=f"{release.release_id} is {done} in slot {slot}"))
@@ -315,7 +315,7 @@ class Slots:
             person = event != FALLBACK
             revoked = self.trust.state().revoked if person else self._known_revoked()
             self._open(record, target, revoked)
-            self._audit().append(
+            self.audit().append(
                 event, now_ns, product=product, slot=target, release=slot.release_sha384, counter=slot.counter, **facts
             )
             record = record.with_active(target)
@@ -382,7 +382,8 @@ class Slots:
             raise BundleRefused("no-such-product", f"expected integrator/product; found {product[:80]!r}")
         return load_record(self._folder(product), product)
 
-    def _audit(self) -> AuditLog:
+    def audit(self) -> AuditLog:
+        """The audit log of this device, for whoever else has something to put on record."""
         return AuditLog(self._top / "audit", f"edge-appliance/{self.trust.unit().unit or 'unnamed'}", self._disk)
 
     @contextmanager
@@ -391,10 +392,10 @@ class Slots:
         try:
             yield
         except BundleRefused as e:
-            self._audit().append(event, now_ns, product=product[:80], reason=e.reason, says=str(e)[:1000], **facts)
+            self.audit().append(event, now_ns, product=product[:80], reason=e.reason, says=str(e)[:1000], **facts)
             raise
         except ApplianceError as e:
-            self._audit().append(event, now_ns, product=product[:80], reason="unavailable", says=str(e)[:1000], **facts)
+            self.audit().append(event, now_ns, product=product[:80], reason="unavailable", says=str(e)[:1000], **facts)
             raise
 
 

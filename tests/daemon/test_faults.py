@@ -53,7 +53,6 @@ class Ship:
 
     def __init__(self, port: int) -> None:
         self._address = ("127.0.0.1", port)
-        self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._turn = 0
 
     def report(self) -> None:
@@ -66,8 +65,9 @@ class Ship:
             "speed": 2.0,
             "course": 0.0,
         }
-        for sentence in encode_dict(said, radio_channel="A", talker_id="AIVDM"):
-            self._sock.sendto(sentence.encode() + b"\r\n", self._address)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            for sentence in encode_dict(said, radio_channel="A"):
+                sock.sendto(sentence.encode() + b"\r\n", self._address)
 
 
 def sail(ship: Ship, seconds: float) -> None:
