@@ -28,7 +28,8 @@ from hil.scene.world import Scene
 
 SUBSCRIBED_S = 20.0
 """How long the listener and the daemon may each take to be ready, on a loaded machine."""
-FIRST_FRAME_S = 30.0
+FIRST_FRAME_S = 60.0
+"""On a fresh installation the daemon compiles its arithmetic first."""
 AFTER_S = 35.0
 """How long the daemon may take to end in order after the film has ended."""
 _FRAME_NS = 1_000_000_000 // FRAMES_PER_S

@@ -148,7 +148,7 @@ def _places() -> str:
     """Names that people use in their reports, for the mission's gazetteer."""
     ground = Ground(ORIGIN)
     lines = []
-    for name, at in (("breakwater", (0.0, 520.0)), ("entrance", (156.0, 540.0))):
+    for name, at in (("breakwater", (0.0, 520.0)), ("entrance", (184.0, 540.0))):
         here = ground.to_geodetic(*place(*at))
         lines.append(
             f'"{name}" = {{ latitude_deg = {here.latitude_deg:.6f}, longitude_deg = {here.longitude_deg:.6f} }}'

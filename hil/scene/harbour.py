@@ -86,7 +86,7 @@ def _vessels(dice: random.Random) -> tuple[Thing, ...]:
         Thing(
             name="Aurelia", kind="ship", length_m=82.0, beam_m=13.0, height_m=17.0, look=3, transponder=AURELIA,
             radar_section=0.97,
-            loop=_loop(80.0, 380.0, 110.0, 36.0, 4.5, phase=math.pi + dice.uniform(-0.2, 0.2), turn=-1),
+            loop=_loop(30.0, 380.0, 260.0, 25.0, 3.2, phase=dice.uniform(-1.95, -1.85), turn=-1),
         ),
         Thing(
             name="Lys de Mer", kind="ship", length_m=48.0, beam_m=9.0, height_m=12.0, look=5, transponder=LYS,
@@ -141,6 +141,6 @@ def _blocks() -> tuple[Block, ...]:
         _block(-40.0, 152.0, (6.1, 2.5, 2.6), (70, 140, 80)),
         _block(-110.0, 520.0, (420.0, 9.0, 4.0), stone),
         _block(98.0, 520.0, (5.0, 5.0, 14.0), light_stone),
-        _block(330.0, 560.0, (230.0, 9.0, 4.0), stone),
-        _block(214.0, 560.0, (5.0, 5.0, 13.0), (70, 70, 170)),
+        _block(385.0, 560.0, (230.0, 9.0, 4.0), stone),
+        _block(270.0, 560.0, (5.0, 5.0, 13.0), (70, 70, 170)),
     )
