@@ -35,6 +35,7 @@ from appliance.pipeline.intake import replay_order
 from appliance.pipeline.path import Path as OnePath
 from appliance.pipeline.path import PathPlan
 from appliance.pipeline.telling import TellingSettings
+from appliance.pipeline.warm import warm
 from appliance.sealing import Sender, generate
 from appliance.tracking.camera import CameraModel
 from benchmarks.tables import Table, shared_data
@@ -130,10 +131,12 @@ def _path(model: Path, manifest: Manifest, clip: Path, folder: Path) -> Measured
     lane = Lane("bench", Detector(manifest, open_runner(model, manifest, threads=1)))
     feed = open_feed(FeedSpec(name="camera", kind="video", uri=f"file:{clip}", pace="fast", start_ns=0, capacity=8))
     stream = CameraStream(feed, lane)
-    path = OnePath(_plan())
+    plan = _plan()
+    warm(plan)
+    path = OnePath(plan)
     outbox = Outbox(folder / f"outbox-{time.monotonic_ns()}.sqlite")
     device, reader = generate("device", "bench"), generate("recipient", "reader")
-    publisher = Publisher(Sender("bench", outbox.next_epoch(), device, (reader.public,), issued_ns=0), outbox)
+    publisher = Publisher(Sender("bench", outbox.next_epoch(time.time_ns()), device, (reader.public,), issued_ns=0), outbox)
     feed.start()
     stream.start()
     order = replay_order([stream], lambda: False)
@@ -151,13 +154,18 @@ def _path(model: Path, manifest: Manifest, clip: Path, folder: Path) -> Measured
 
 
 def _plan() -> PathPlan:
-    camera = CameraModel.from_view(
-        position=Geodetic(latitude_deg=49.6, longitude_deg=6.1, altitude_m=1.3),
+    camera = CameraModel(
+        pose=Geodetic(latitude_deg=49.6, longitude_deg=6.1, altitude_m=1.3),
         heading_rad=0.0,
         pitch_rad=-0.05,
         width_px=WIDTH,
         height_px=HEIGHT,
-        hfov_rad=1.05,
+        fx_px=1662.0,
+        fy_px=1662.0,
+        cx_px=WIDTH / 2,
+        cy_px=HEIGHT / 2,
+        sigma_position_m=0.1,
+        max_range_m=150.0,
     )
     receipt = Receipt(config_digest="", bundles={}, engines={}, clock="replayed", position_integrity="surveyed")
     return PathPlan(
