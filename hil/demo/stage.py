@@ -94,42 +94,9 @@ def make_mission(folder: Path, film: Path, identities: tuple[Path, Path], *, bus
     inbox.mkdir()
     radar_port, gnss_port = free_udp_port(), free_udp_port()
     mission = folder / "mission.toml"
-    mission.write_text(
-        _MISSION.format(
-            unit=UNIT,
-            lat=ORIGIN.latitude_deg,
-            lon=ORIGIN.longitude_deg,
-            device=device.name,
-            bus_url=bus_url,
-            recipient=public_name(recipient).name,
-            product=PRODUCT,
-            camera=CAMERA,
-            film=film.name,
-            height=MAST_HEIGHT_M,
-            heading=math.degrees(LENS.heading_rad),
-            pitch=math.degrees(LENS.pitch_rad),
-            width_px=LENS.width_px,
-            height_px=LENS.height_px,
-            focal=LENS.focal_px,
-            centre_x=LENS.width_px / 2.0,
-            centre_y=LENS.height_px / 2.0,
-            radar=RADAR,
-            radar_port=radar_port,
-            ais=AIS,
-            ais_port=ais_port,
-            gnss=GNSS,
-            gnss_port=gnss_port,
-            reports=REPORTS,
-            host=LOOPBACK,
-            scan_s=radar.TURN_S * 0.96,
-            radar_range_m=radar.RANGE_SIGMA_M * 1.5,
-            radar_bearing_deg=math.degrees(radar.BEARING_SIGMA_RAD) * 1.2,
-            clutter=radar.CLUTTER_PER_TURN,
-            radar_max_m=radar.MAX_RANGE_M,
-            places=_places(),
-        ),
-        encoding="utf-8",
-    )
+    names = {"device": device.name, "recipient": public_name(recipient).name, "film": film.name, "bus_url": bus_url}
+    ports = {"radar_port": radar_port, "gnss_port": gnss_port, "ais_port": ais_port}
+    mission.write_text(_MISSION.format(**names, **ports, **_fixed()), encoding="utf-8")
     return Stage(
         folder=folder,
         mission=mission,
@@ -142,6 +109,36 @@ def make_mission(folder: Path, film: Path, identities: tuple[Path, Path], *, bus
         radar_port=radar_port,
         gnss_port=gnss_port,
     )
+
+
+def _fixed() -> dict[str, object]:
+    """What the mission says in every demo: the unit, its sensors and how well they measure."""
+    return {
+        "unit": UNIT,
+        "lat": ORIGIN.latitude_deg,
+        "lon": ORIGIN.longitude_deg,
+        "product": PRODUCT,
+        "camera": CAMERA,
+        "height": MAST_HEIGHT_M,
+        "heading": math.degrees(LENS.heading_rad),
+        "pitch": math.degrees(LENS.pitch_rad),
+        "width_px": LENS.width_px,
+        "height_px": LENS.height_px,
+        "focal": LENS.focal_px,
+        "centre_x": LENS.width_px / 2.0,
+        "centre_y": LENS.height_px / 2.0,
+        "radar": RADAR,
+        "radar_range_m": radar.RANGE_SIGMA_M * 1.5,
+        "radar_bearing_deg": math.degrees(radar.BEARING_SIGMA_RAD) * 1.2,
+        "clutter": radar.CLUTTER_PER_TURN,
+        "radar_max_m": radar.MAX_RANGE_M,
+        "scan_s": radar.TURN_S * 0.96,
+        "ais": AIS,
+        "gnss": GNSS,
+        "reports": REPORTS,
+        "host": LOOPBACK,
+        "places": _places(),
+    }
 
 
 def _places() -> str:
