@@ -53,6 +53,8 @@ $(READY): requirements.lock pyproject.toml .ci/system
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@echo "compiling the path"
+	$(BIN)/python -m appliance.pipeline.warm
 	touch $@
 
 $(SYSTEM): .ci/system | $(READY)

@@ -1,14 +1,15 @@
 """Compiles what the path calls before the first observation comes, so that no real one waits for a compiler.
 
-A throw-away path is fed a few made-up observations of every kind. Seconds on a first start; next to nothing afterwards,
-because what was compiled is kept on disk where a cache folder can be written.
+A throw-away path is fed a few made-up observations of every kind. Seconds on a first start; next to nothing
+afterwards, because what was compiled is kept on disk where a cache folder can be written. ``python -m
+appliance.pipeline.warm`` does it at installation.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from appliance.domain import Geodetic, Observation, Plot, PlotKind
+from appliance.domain import Geodetic, Observation, Plot, PlotKind, Receipt
 from appliance.fusion import FusionSettings
 from appliance.pipeline.path import Path, PathPlan
 from appliance.pipeline.telling import TellingSettings
@@ -68,4 +69,17 @@ def _plot(
         covariance=covariance,
         origin=origin,
         cooperative=cooperative,
+    )
+
+
+if __name__ == "__main__":
+    _HERE = Geodetic(latitude_deg=0.0, longitude_deg=0.0)
+    warm(
+        PathPlan(
+            unit="warm",
+            origin=_HERE,
+            fusion=FusionSettings(origin=_HERE, unit="warm"),
+            telling=TellingSettings(picture_interval_ns=_SECOND_NS, entity_interval_ns=0),
+            receipt=Receipt(config_digest="", bundles={}, engines={}, clock="replayed", position_integrity="none"),
+        )
     )

@@ -134,7 +134,7 @@ def overlap(a: Array, b: Array) -> float:
 
 
 @compiled
-def pair(  # noqa: PLR0917  compiled code takes arrays, by position
+def pair(
     members: Array, looks: Array, member_family: Index, look_family: Index,
     column_of: Index, taken: Mask, rows: Mask, columns: Mask, gate: float,
 ) -> None:  # fmt: skip
