@@ -52,11 +52,10 @@ class Look(NamedTuple):
     time_s: Array  #: (J,)
     velocity: Array  #: (J, 2)
     velocity_var: Array  #: (J,) negative where the plot says none
-    log_density: Array  #: (J,) of false and new plots, per m² or per rad
+    log_density: tuple[float, float]  #: of false and new plots, per m² and per rad
     lock: Index  #: (J,) slot that the plot's identity points to, or NONE
-    lock_gain: Array  #: (J,) how strongly
+    lock_gain: float  #: how strongly
     mobile: Index  #: (J, 2)
-    order: Index  #: (J,) by east; bearings last
 
 
 class Sight(NamedTuple):

@@ -148,23 +148,3 @@ def update_single(x: Array, p: Array, h: Array, innovation: float, r: float) -> 
 def wrap(angle: float) -> float:
     """``angle`` in radians brought to (−π, π]."""
     return math.atan2(math.sin(angle), math.cos(angle))
-
-
-def polar_to_local(range_m: Array, bearing_rad: Array, cov: Array) -> tuple[Array, Array]:
-    """Ranges and bearings (clockwise from north) (J,) → places from the sensor (J, 2), covariances (J, 2, 2) in m².
-
-    Unbiased conversion: Longbin, Xiaoquan, Yiyu et al., "Unbiased converted measurements for tracking", IEEE T-AES
-    34(3) 1998, equations (4) and (8); exact for independent Gaussian errors of any size, and to first order where
-    range and bearing correlate. ``cov`` is (J, 2, 2): m², m·rad, rad².
-    """
-    rr, rb, bb = cov[:, 0, 0], 0.5 * (cov[:, 0, 1] + cov[:, 1, 0]), cov[:, 1, 1]
-    sin, cos = np.sin(bearing_rad), np.cos(bearing_rad)
-    lam, lam2 = np.exp(-bb / 2.0), np.exp(-2.0 * bb)
-    second = range_m * range_m + rr
-    shrink = (1.0 / (lam * lam) - 2.0) * range_m * range_m
-    c2, cross = cos * cos - sin * sin, rb * range_m
-    out = np.empty((len(range_m), 2, 2))
-    out[:, 0, 0] = shrink * sin * sin + 0.5 * second * (1.0 - lam2 * c2) + 2.0 * cross * sin * cos
-    out[:, 1, 1] = shrink * cos * cos + 0.5 * second * (1.0 + lam2 * c2) - 2.0 * cross * sin * cos
-    out[:, 0, 1] = out[:, 1, 0] = shrink * sin * cos + second * lam2 * sin * cos + cross * c2
-    return np.stack((range_m * sin / lam, range_m * cos / lam), axis=1), out

@@ -26,7 +26,16 @@ LATE_MISS_S = 2.0
 """A look that is older than the state by more than this says nothing of what it missed."""
 
 MIN_VIEW = 0.02
-"""Below this chance of being in view, a miss is not worth counting."""
+"""Below this chance of being seen, a miss is not worth counting."""
+
+BLIND = 1e-4
+"""Below this chance of being seen, a plot is not this state's either."""
+
+LEAST_SEEN = 0.05
+"""At the edge of a view the chance of being seen is itself a guess; a plot there is not held against its state."""
+
+HELD_LOG_ODDS = 1.0
+"""How far a thing that goes on reporting itself is believed when other sensors miss it: 73 %."""
 
 
 class Outcome(NamedTuple):
@@ -36,6 +45,32 @@ class Outcome(NamedTuple):
     llr: Array
     second: Index
     second_llr: Array
+
+
+class Gated(NamedTuple):
+    """States that some plot is near: slot, chance to be seen, and its plots ``near[starts[i]:starts[i + 1]]``."""
+
+    rows: Index
+    seen: Array
+    starts: Index
+    near: Index
+
+
+class Predicted(NamedTuple):
+    """Models of the gated states at the time of the look."""
+
+    x: Array
+    p: Array
+    w: Array
+
+
+class Pairs(NamedTuple):
+    """Worthwhile pairs of the gated states, row by row."""
+
+    starts: Index
+    columns: Index
+    gains: Array
+    llrs: Array
 
 
 @compiled
@@ -125,7 +160,7 @@ def _mixture(x: Array, p: Array, w: Array, look: Look, j: int, dt: float, noise:
 @compiled
 def _bonus(bank: Bank, slot: int, look: Look, j: int, conflict: float) -> float:
     """What identity adds to a pair: known to be this one, or known to be another."""
-    value = look.lock_gain[j] if look.lock[j] == slot else 0.0
+    value = look.lock_gain if look.lock[j] == slot else 0.0
     for k in range(2):
         mine, its = bank.mobile[slot, k], look.mobile[j, k]
         if mine != NONE and its != NONE and mine != its:  # noqa: PLR1714 compiled
@@ -134,12 +169,25 @@ def _bonus(bank: Bank, slot: int, look: Look, j: int, conflict: float) -> float:
 
 
 @compiled
-def _first_east(look: Look, count: int, east: float) -> int:
+def _by_east(look: Look) -> tuple[Index, int]:
+    """The plots' indices by east, bearings last; and how many are places."""
+    keys = look.z[:, 0].copy()
+    places = 0
+    for j in range(keys.shape[0]):
+        if look.kind[j] == POSITION:
+            places += 1
+        else:
+            keys[j] = np.inf
+    return np.argsort(keys), places
+
+
+@compiled
+def _first_east(look: Look, order: Index, count: int, east: float) -> int:
     """The first of the ``count`` positions, sorted by east, that does not lie west of ``east``."""
     low, high = 0, count
     while low < high:
         middle = (low + high) // 2
-        if look.z[look.order[middle], 0] < east:
+        if look.z[order[middle], 0] < east:
             low = middle + 1
         else:
             high = middle
@@ -148,8 +196,9 @@ def _first_east(look: Look, count: int, east: float) -> int:
 
 @compiled
 def _candidates(
-    bank: Bank, slot: int, t: float, look: Look, positions: int, widest: Array, moves: Moves, out: Index
-) -> int:
+    bank: Bank, slot: int, t: float, look: Look, order: Index, positions: int, widest: Array, moves: Moves,
+    out: Index,
+) -> int:  # fmt: skip
     """Plots that might belong to a state, by a cheap box; ``widest`` is what `_widest` says."""
     e, n, var_e, var_n = _rough(bank, slot, t, moves.noise.max())
     m = bank.mean[slot]
@@ -157,16 +206,16 @@ def _candidates(
     wide = 2.0 * moves.gate
     reach_e = math.sqrt(wide * (var_e + widest[0])) + abs(m[2]) * off_s
     count = 0
-    for k in range(_first_east(look, positions, e - reach_e), positions):
-        j = look.order[k]
+    for k in range(_first_east(look, order, positions, e - reach_e), positions):
+        j = order[k]
         if look.z[j, 0] > e + reach_e:
             break
         de, dn = abs(look.z[j, 0] - e) - abs(m[2]) * off_s, abs(look.z[j, 1] - n) - abs(m[3]) * off_s
         if de * abs(de) <= wide * (var_e + look.r[j, 0, 0]) and dn * abs(dn) <= wide * (var_n + look.r[j, 1, 1]):
             out[count] = j
             count += 1
-    for k in range(positions, look.order.shape[0]):
-        j = look.order[k]
+    for k in range(positions, order.shape[0]):
+        j = order[k]
         de, dn = e - look.origin[j, 0], n - look.origin[j, 1]
         spread = max(var_e, var_n) / max(de * de + dn * dn, 1.0)
         off = wrap(look.z[j, 0] - math.atan2(de, dn))
@@ -223,9 +272,9 @@ def remember(bank: Bank, slot: int, step_s: float) -> None:
 
 
 @compiled
-def _apply(bank: Bank, slot: int, t: float, look: Look, j: int, moves: Moves, predicted: tuple[Array, Array, Array]) -> None:  # fmt: skip
-    """Put the predicted state, updated with plot ``j``, into the bank."""
-    bank.x[slot], bank.p[slot], bank.w[slot] = predicted
+def _apply(bank: Bank, slot: int, t: float, look: Look, j: int, moves: Moves, predicted: Predicted, i: int) -> None:
+    """Put the predicted state of row ``i``, updated with plot ``j``, into the bank."""
+    bank.x[slot], bank.p[slot], bank.w[slot] = predicted.x[i], predicted.p[i], predicted.w[i]
     at = max(t, bank.time_s[slot])
     logs, work = np.empty(bank.w.shape[1]), np.empty((3, 4, 2))
     for m in range(logs.shape[0]):
@@ -245,51 +294,92 @@ def _detection(bank: Bank, slot: int, t: float, sight: Sight, noise: float) -> f
 
 @compiled
 def _miss(bank: Bank, slot: int, t: float, seen: float, sight: Sight, looked: Array) -> None:
-    """Hold it against the state that a look at its place did not show it."""
+    """Hold it against the state that a look at its place did not show it, where that means anything."""
     share = 1.0
     if sight.correlation_s > 0.0:
         share = min(1.0, max(t - looked[slot], 0.0) / sight.correlation_s)
+    looked[slot] = max(looked[slot], t)
+    if not sight.misses or seen < MIN_VIEW or bank.time_s[slot] - t > LATE_MISS_S:
+        return
     bank.log_odds[slot] += share * math.log(1.0 - min(seen, 0.999))
     if t < bank.held_s[slot]:
-        bank.log_odds[slot] = max(bank.log_odds[slot], 1.0)
+        bank.log_odds[slot] = max(bank.log_odds[slot], HELD_LOG_ODDS)
 
 
 @compiled
-def _score(
-    bank: Bank, slot: int, t: float, seen: float, look: Look, moves: Moves, near: Index,
-    predicted: tuple[Array, Array, Array], columns: Index, gains: Array, llrs: Array, used: int,
-) -> int:  # fmt: skip
-    """Append the state's worthwhile pairs with their gain over being missed; returns how many pairs there are now."""
-    x, p, w = predicted
-    at = max(t, bank.time_s[slot])
-    odds = math.exp(min(bank.log_odds[slot], 30.0))
-    exists = odds / (1.0 + odds)
-    base = math.log(max(exists, 1e-12)) - math.log(1.0 - min(exists * seen, 0.999))
-    seen_log = math.log(max(seen, 0.05))
-    for k in range(near.shape[0]):
-        j = near[k]
-        if look.time_s[j] - at < -moves.retrodict_s:
+def _gate(live: Index, bank: Bank, look: Look, sight: Sight, moves: Moves, t: float, looked: Array) -> Gated:
+    """Which states have a plot near them; what is in view and has none is missed here and now."""
+    plots = look.kind.shape[0]
+    order, places = _by_east(look)
+    widest, noise = _widest(look, t), moves.noise.max()
+    rows, seens = np.empty(live.shape[0], np.int64), np.empty(live.shape[0])
+    starts, near = np.zeros(live.shape[0] + 1, np.int64), np.empty(64 + 8 * plots, np.int64)
+    count, used = 0, 0
+    for i in range(live.shape[0]):
+        slot = live[i]
+        seen = _detection(bank, slot, t, sight, noise)
+        if sight.misses and seen < BLIND:
             continue
-        distance, value = _mixture(x, p, w, look, j, look.time_s[j] - at, moves.noise)
-        locked = look.lock[j] == slot
-        if not distance <= moves.gate * (2.0 if locked else 1.0):
+        fade(bank, slot, t, moves.survival_s)
+        if used + plots > near.shape[0]:
+            near = np.concatenate((near, np.empty(used + plots, np.int64)))
+        found = _candidates(bank, slot, t, look, order, places, widest, moves, near[used:])
+        if found == 0:
+            _miss(bank, slot, t, seen, sight, looked)
             continue
-        llr = value + seen_log - look.log_density[j]
-        gain = llr + base + _bonus(bank, slot, look, j, moves.conflict)
-        if gain > 0.0:
-            columns[used], gains[used], llrs[used] = j, gain, llr
-            used += 1
-    return used
+        used += found
+        rows[count], seens[count] = slot, seen
+        count += 1
+        starts[count] = used
+    return Gated(rows[:count], seens[:count], starts[: count + 1], near[:used])
 
 
 @compiled
-def _runner_up(rows: Index, starts: Index, columns: Index, llrs: Array, out: Outcome) -> None:
+def _score(bank: Bank, gated: Gated, t: float, look: Look, moves: Moves, predicted: Predicted) -> Pairs:
+    """Predict each gated state to the look; list its pairs that gain over its being missed."""
+    size = gated.near.shape[0]
+    pairs = Pairs(np.zeros(gated.starts.shape[0], np.int64), np.empty(size, np.int64), np.empty(size), np.empty(size))
+    used = 0
+    for i in range(gated.rows.shape[0]):
+        slot = gated.rows[i]
+        x, p, w = predicted.x[i], predicted.p[i], predicted.w[i]
+        dt = max(t - bank.time_s[slot], 0.0)
+        predict(bank.x[slot], bank.p[slot], bank.w[slot], dt, moves.noise, moves.rates, x, p, w)
+        at = max(t, bank.time_s[slot])
+        exists = 1.0 / (1.0 + math.exp(-bank.log_odds[slot]))
+        base = math.log(max(exists, 1e-12)) - math.log(1.0 - min(exists * gated.seen[i], 0.999))
+        seen_log = math.log(max(gated.seen[i], LEAST_SEEN))
+        for k in range(gated.starts[i], gated.starts[i + 1]):
+            j = gated.near[k]
+            llr = _pair(slot, x, p, w, look, j, look.time_s[j] - at, moves) + seen_log
+            gain = llr + base + _bonus(bank, slot, look, j, moves.conflict)
+            if gain > 0.0:
+                pairs.columns[used], pairs.gains[used], pairs.llrs[used] = j, gain, llr
+                used += 1
+        pairs.starts[i + 1] = used
+    return pairs
+
+
+@compiled
+def _pair(slot: int, x: Array, p: Array, w: Array, look: Look, j: int, dt: float, moves: Moves) -> float:
+    """Log-likelihood of plot ``j`` over clutter's, were the state seen for sure; −inf outside the gate."""
+    if dt < -moves.retrodict_s:
+        return -np.inf
+    distance, value = _mixture(x, p, w, look, j, dt, moves.noise)
+    gate = moves.gate * (2.0 if look.lock[j] == slot else 1.0)
+    if not distance <= gate:
+        return -np.inf
+    return float(value - look.log_density[look.kind[j]])
+
+
+@compiled
+def _runner_up(rows: Index, pairs: Pairs, out: Outcome) -> None:
     """For each plot that was taken, the next best state that could have taken it."""
     for i in range(rows.shape[0]):
-        for k in range(starts[i], starts[i + 1]):
-            j = columns[k]
-            if out.slot[j] != rows[i] and llrs[k] > out.second_llr[j]:
-                out.second[j], out.second_llr[j] = rows[i], llrs[k]
+        for k in range(pairs.starts[i], pairs.starts[i + 1]):
+            j = pairs.columns[k]
+            if out.slot[j] != rows[i] and pairs.llrs[k] > out.second_llr[j]:
+                out.second[j], out.second_llr[j] = rows[i], pairs.llrs[k]
 
 
 @compiled
@@ -298,66 +388,24 @@ def scan(live: Index, bank: Bank, look: Look, sight: Sight, moves: Moves, t: flo
 
     ``looked`` (C,) is when this sensor last looked at each slot; it is brought up to date.
     """
-    plots = look.kind.shape[0]
+    plots, models = look.kind.shape[0], bank.w.shape[1]
+    gated = _gate(live, bank, look, sight, moves, t, looked)
+    rows = gated.rows.shape[0]
+    predicted = Predicted(np.empty((rows, models, 4)), np.empty((rows, models, 4, 4)), np.empty((rows, models)))
+    pairs = _score(bank, gated, t, look, moves, predicted)
+    taken = assign(pairs.starts, pairs.columns[: pairs.starts[rows]], pairs.gains, plots)
     out = Outcome(np.full(plots, NONE), np.zeros(plots), np.full(plots, NONE), np.full(plots, -np.inf))
-    models = bank.w.shape[1]
-    noise = moves.noise.max()
-    positions = int((look.kind == POSITION).sum())
-    rows, starts, seens = (
-        np.empty(live.shape[0], np.int64),
-        np.zeros(live.shape[0] + 1, np.int64),
-        np.zeros(live.shape[0]),
-    )
-    xs, ps, ws = np.empty((live.shape[0], models, 4)), np.empty((live.shape[0], models, 4, 4)), np.empty((live.shape[0], models))  # fmt: skip
-    columns, gains, llrs = np.empty(64 + 4 * plots, np.int64), np.empty(64 + 4 * plots), np.empty(64 + 4 * plots)
-    near, widest = np.empty(plots, np.int64), _widest(look, t)
-    used, count = 0, 0
-    for i in range(live.shape[0]):
-        slot = live[i]
-        seen = _detection(bank, slot, t, sight, noise)
-        if sight.misses and seen < 1e-4:
-            continue
-        late = max(bank.time_s[slot] - t, 0.0)
-        found = _candidates(bank, slot, t, look, positions, widest, moves, near) if plots else 0
-        fade(bank, slot, t, moves.survival_s)
-        if found == 0:
-            if sight.misses and seen > MIN_VIEW and late < LATE_MISS_S:
-                _miss(bank, slot, t, seen, sight, looked)
-            looked[slot] = max(looked[slot], t)
-            continue
-        if used + found > columns.shape[0]:
-            more = columns.shape[0] + found
-            columns = np.concatenate((columns, np.empty(more, np.int64)))
-            gains, llrs = np.concatenate((gains, np.empty(more))), np.concatenate((llrs, np.empty(more)))
-        dt = max(t - bank.time_s[slot], 0.0)
-        predict(bank.x[slot], bank.p[slot], bank.w[slot], dt, moves.noise, moves.rates, xs[count], ps[count], ws[count])
-        used = _score(bank, slot, t, seen, look, moves, near[:found], (xs[count], ps[count], ws[count]), columns, gains, llrs, used)  # fmt: skip
-        rows[count], seens[count] = slot, seen
-        count += 1
-        starts[count] = used
-    taken = assign(starts[: count + 1], columns[:used], gains[:used], plots)
-    _settle(bank, rows[:count], starts, columns, llrs, taken, seens, t, look, sight, moves, (xs, ps, ws), looked, out)
-    return out
-
-
-@compiled
-def _settle(
-    bank: Bank, rows: Index, starts: Index, columns: Index, llrs: Array, taken: Index, seens: Array, t: float,
-    look: Look, sight: Sight, moves: Moves, predicted: tuple[Array, Array, Array], looked: Array, out: Outcome,
-) -> None:  # fmt: skip
-    """Update the states that were assigned a plot; count a miss for those that might have been and were not."""
-    for i in range(rows.shape[0]):
-        slot, j = rows[i], taken[i]
+    for i in range(rows):
+        slot, j = gated.rows[i], taken[i]
         if j == NONE:
-            late = bank.time_s[slot] - t
-            if sight.misses and seens[i] > MIN_VIEW and late < LATE_MISS_S:
-                _miss(bank, slot, t, seens[i], sight, looked)
-        else:
-            for k in range(starts[i], starts[i + 1]):
-                if columns[k] == j:
-                    out.llr[j] = llrs[k]
-            out.slot[j] = slot
-            _apply(bank, slot, t, look, j, moves, (predicted[0][i], predicted[1][i], predicted[2][i]))
-            bank.log_odds[slot] = min(bank.log_odds[slot] + out.llr[j], moves.max_log_odds)
+            _miss(bank, slot, t, gated.seen[i], sight, looked)
+            continue
+        for k in range(pairs.starts[i], pairs.starts[i + 1]):
+            if pairs.columns[k] == j:
+                out.llr[j] = pairs.llrs[k]
+        out.slot[j] = slot
+        _apply(bank, slot, t, look, j, moves, predicted, i)
+        bank.log_odds[slot] = min(bank.log_odds[slot] + out.llr[j], moves.max_log_odds)
         looked[slot] = max(looked[slot], t)
-    _runner_up(rows, starts, columns, llrs, out)
+    _runner_up(gated.rows, pairs, out)
+    return out

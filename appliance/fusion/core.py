@@ -1,6 +1,6 @@
 """The tracker in numbers alone: looks in, slots out. Begins, updates, fades and drops states; knows no plot or person.
 
-Rules: slots are handed out lowest first and live in ascending order, so the same looks give the same slots. What a
+Rules: slots are handed out and live in the order in which things begin, so the same looks give the same slots. What a
 state is *called* and what it rests on is kept by ``fusion.py`` beside it, by slot.
 """
 
@@ -9,63 +9,16 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
-from appliance.estimation.bank import NONE, POSITION, Bank, Index, Look, Moves, Sight, grown, make_bank
-from appliance.estimation.compiled import compiled
+from appliance.estimation import lifecycle
+from appliance.estimation.bank import NONE, Index, Look, Moves, Sight, grown, make_bank
 from appliance.estimation.gaussian import Array
-from appliance.estimation.scan import Outcome, fade, remember, scan
+from appliance.estimation.scan import Outcome, scan
 from appliance.fusion.settings import FusionSettings, SensorModel
 from appliance.geodesy import LocalFrame
 
 _FIRST_CAPACITY = 64
 MAX_SENSORS = 256
-
-
-@compiled
-def _begin(bank: Bank, slots: Index, look: Look, which: Index, weights: Array, speed_var: float, log_odds: float) -> None:  # fmt: skip
-    """Start a state at each plot of ``which``: its own position and velocity, or velocity zero ± the prior."""
-    for k in range(slots.shape[0]):
-        slot, j = slots[k], which[k]
-        bank.mean[slot, :2] = look.z[j]
-        bank.mean[slot, 2:] = 0.0
-        bank.cov[slot] = 0.0
-        bank.cov[slot, :2, :2] = look.r[j]
-        bank.cov[slot, 2, 2] = bank.cov[slot, 3, 3] = speed_var
-        if look.velocity_var[j] > 0.0:
-            bank.mean[slot, 2:] = look.velocity[j]
-            bank.cov[slot, 2, 2] = bank.cov[slot, 3, 3] = look.velocity_var[j]
-        for m in range(weights.shape[0]):
-            bank.x[slot, m], bank.p[slot, m], bank.w[slot, m] = bank.mean[slot], bank.cov[slot], weights[m]
-        bank.time_s[slot] = bank.odds_s[slot] = look.time_s[j]
-        bank.log_odds[slot], bank.past_next[slot] = log_odds, 0
-        bank.held_s[slot] = bank.kept_s[slot] = -1e18
-        bank.mobile[slot] = look.mobile[j]
-        remember(bank, slot, 0.0)
-
-
-@compiled
-def _doomed(live: Index, bank: Bank, confirmed: npt.NDArray[np.bool_], t: float, limits: Array) -> Index:
-    """Slots to drop at ``t``: not believed, unseen for too long, or so vague that they say nothing.
-
-    ``limits``: least log-odds, hold of tentative, hold of confirmed (s), greatest variance (m²), survival (s),
-    log-odds to confirm. Marks the confirmed on the way.
-    """
-    out = np.empty(live.shape[0], np.int64)
-    count = 0
-    for slot in live:
-        held = t < bank.held_s[slot]
-        if bank.log_odds[slot] >= limits[5]:
-            confirmed[slot] = True
-        fade(bank, slot, t, limits[4])
-        unseen = t - bank.time_s[slot]
-        hold = limits[2] if confirmed[slot] else limits[1]
-        vague = max(bank.cov[slot, 0, 0], bank.cov[slot, 1, 1]) > limits[3]
-        silent = (unseen > hold or vague) and t >= bank.kept_s[slot]
-        if (bank.log_odds[slot] < limits[0] or silent) and not held:
-            out[count] = slot
-            count += 1
-    return out[:count]
 
 
 class Core:
@@ -109,21 +62,23 @@ class Core:
     def begin(self, look: Look, which: Index, log_odds: float) -> Index:
         """New states at the plots ``which``; returns their slots, fewer where the room is spent."""
         room = self._settings.max_entities - len(self.live)
-        which = which[look.kind[which] == POSITION][: max(room, 0)]
+        which = which[: max(room, 0)]
         while len(self._free) < len(which):
             self._grow()
         slots = np.array([self._free.pop() for _ in range(len(which))], np.int64)
         if len(slots):
-            _begin(self.bank, slots, look, which, self._weights, self._speed_var, log_odds)
+            lifecycle.begin(self.bank, slots, look, which, self._weights, self._speed_var, log_odds)
             self.confirmed[slots] = log_odds >= self._settings.confirm_log_odds
             for looks in self._looked.values():
                 looks[slots] = -1e18
-            self.live = np.sort(np.concatenate((self.live, slots)))
+            self.live = np.concatenate((self.live, slots))
         return slots
 
     def restart(self, slot: int, look: Look, log_odds: float) -> None:
         """Begin a living slot anew at the look's only plot."""
-        _begin(self.bank, np.array([slot]), look, np.zeros(1, np.int64), self._weights, self._speed_var, log_odds)
+        lifecycle.begin(
+            self.bank, np.array([slot]), look, np.zeros(1, np.int64), self._weights, self._speed_var, log_odds
+        )
 
     def confirm(self, slots: Index) -> Index:
         """Mark those of ``slots`` that are believed by now; returns the newly marked."""
@@ -133,15 +88,15 @@ class Core:
 
     def doomed(self, t: float) -> Index:
         """Fade all to ``t``; the slots that are not to be kept. They live on until `drop`."""
-        return _doomed(self.live, self.bank, self.confirmed, t, self._limits)
+        return lifecycle.doomed(self.live, self.bank, self.confirmed, t, self._limits)
 
     def drop(self, slots: Index) -> None:
         """Free these slots."""
         if not len(slots):
             return
-        self.live = np.setdiff1d(self.live, slots, assume_unique=True)
+        self.live = lifecycle.without(self.live, slots)
         self.bank.mobile[slots] = NONE
-        self._free = sorted([*self._free, *(int(slot) for slot in slots)], reverse=True)
+        self._free.extend(slots.tolist())
 
     def _last_looks(self, sensor_id: str) -> Array:
         looks = self._looked.get(sensor_id)
@@ -157,7 +112,7 @@ class Core:
         self.confirmed = np.concatenate((self.confirmed, np.zeros(old, np.bool_)))
         for name, looks in self._looked.items():
             self._looked[name] = np.concatenate((looks, np.full(old, -1e18)))
-        self._free = sorted([*self._free, *range(old, 2 * old)], reverse=True)
+        self._free.extend(range(old, 2 * old))
 
 
 def blind(detection_probability: float) -> Sight:

@@ -48,9 +48,11 @@ class Dossier:
     plots: dict[str, deque[Noted]] = field(default_factory=dict)
     claims: dict[tuple[str, int], tuple[Claim, float]] = field(default_factory=dict)
     claim_odds: float = 0.0
-    sensed: Weights = field(default_factory=nothing_known)
+    sensed: Weights | None = None
+    """What sensors say of its kind, as running logs."""
     sensed_sources: set[str] = field(default_factory=set)
-    told: Weights = field(default_factory=nothing_known)
+    told: Weights | None = None
+    """What people say of its kind."""
     altitude_m: float | None = None
     _name: str = ""
 
@@ -93,6 +95,8 @@ class Dossier:
         first = plot.sensor_id not in self.sensed_sources
         if first and len(self.sensed_sources) < MAX_SOURCES:
             self.sensed_sources.add(plot.sensor_id)
+        if self.sensed is None:
+            self.sensed = nothing_known()
         add(self.sensed, evidence, 1.0 if first else weight)
 
     def add_tracklet(self, identity: Identity) -> Identity | None:

@@ -10,31 +10,35 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from appliance.domain import Geodetic, Plot
 from appliance.errors import BadRecord
 from appliance.estimation.bank import BEARING, POSITION, Index, Look
-from appliance.estimation.gaussian import Array, polar_to_local
+from appliance.estimation.gaussian import Array
+from appliance.estimation.measure import (
+    BAD_COVARIANCE,
+    BAD_VALUES,
+    FINE,
+    OUTSIDE,
+    bearings,
+    positions,
+    ranges_and_bearings,
+)
 from appliance.fusion.dossier import MAX_ALTITUDE_M
 from appliance.geodesy import LocalFrame
 
-MIN_SIGMA_M: Final = 0.05
-MAX_SIGMA_M: Final = 50_000.0
-MIN_SIGMA_RAD: Final = 1e-5
-MAX_SIGMA_RAD: Final = 1.0
 MAX_SPEED_MPS: Final = 1_500.0
 """Faster than anything in the category tree."""
 MAX_ORIGINS: Final = 1_024
 _BEARING_AREA_M2: Final = 0.5 * 10_000.0**2
 """A density per m² becomes one per rad over what one radian covers out to 10 km."""
 
-Mask = npt.NDArray[np.bool_]
+Measured = tuple[Array, Array, Index]
 
 
 @dataclass(slots=True)
@@ -47,7 +51,7 @@ class Laid:
     r: Array
     origin: Array
 
-    def only(self, which: Sequence[int] | Mask | Index) -> Laid:
+    def only(self, which: Any) -> Laid:
         """Those at ``which``, in that order."""
         at = np.asarray(which)
         at = np.flatnonzero(at) if at.dtype == np.bool_ else at.astype(np.int64)
@@ -76,78 +80,63 @@ class Intake:
         parts = [part for part in parts if part.plots]
         laid = parts[0] if len(parts) == 1 else _joined(parts)
         keys = [(p.observed_ns, p.observation_id, *z) for p, z in zip(laid.plots, laid.z.tolist(), strict=True)]
-        return laid.only(sorted(range(len(keys)), key=keys.__getitem__))
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        return laid if order == list(range(len(keys))) else laid.only(order)
 
     def _part(self, kind: str, plots: list[Plot]) -> Laid:
-        size, placer = _KINDS[kind]
+        size, measure = _KINDS[kind]
         plots = self._shaped(plots, size)
+        origin = None
+        if kind != "position":
+            plots, origin = self._from_origins(plots)
         values = np.array([p.values for p in plots], np.float64).reshape(len(plots), size)
         cov = np.array([p.covariance for p in plots], np.float64).reshape(len(plots), size, size)
-        laid = Laid(plots, POSITION, values, cov, np.zeros((len(plots), 2)))
-        laid = self._sieve(laid, _all(np.isfinite(values)), "values")
-        laid = self._sieve(laid, _all(np.abs(laid.r).reshape(len(laid.plots), -1) <= MAX_SIGMA_M**2), "covariance")
-        return placer(self, laid) if laid.plots else laid
+        at = np.zeros((len(plots), 2)) if origin is None else origin
+        z, r, verdict = measure(self, plots, values, cov, at)
+        laid = Laid(plots, BEARING if kind == "bearing" else POSITION, z, r, at)
+        return laid if not verdict.any() else self._without(laid, verdict)
+
+    def _without(self, laid: Laid, verdict: Index) -> Laid:
+        """Leave out what was not found fine, and count why."""
+        for code, reason in _REASONS.items():
+            wrong = int((verdict == code).sum())
+            if wrong:
+                self._refused[reason] += wrong
+        return laid.only(verdict == FINE)
 
     def _shaped(self, plots: list[Plot], size: int) -> list[Plot]:
         good = [len(p.values) == size and [len(row) for row in p.covariance] == [size] * size for p in plots]
-        if not all(good):
-            wrong = [p for p, ok in zip(plots, good, strict=True) if not ok]
-            self._refused["values"] += sum(len(p.values) != size for p in wrong)
-            self._refused["covariance"] += sum(len(p.values) == size for p in wrong)
+        if all(good):
+            return plots
+        wrong = [p for p, ok in zip(plots, good, strict=True) if not ok]
+        self._refused["values"] += sum(len(p.values) != size for p in wrong)
+        self._refused["covariance"] += sum(len(p.values) == size for p in wrong)
         return [p for p, ok in zip(plots, good, strict=True) if ok]
 
-    def _sieve(self, laid: Laid, good: Mask, reason: str) -> Laid:
-        if good.all():
-            return laid
-        self._refused[reason] += int((~good).sum())
-        return laid.only(good)
+    def _position(self, plots: list[Plot], values: Array, cov: Array, _: Array) -> Measured:
+        on_earth = (np.abs(values[:, 0]) <= 90.0) & (np.abs(values[:, 1]) <= 360.0)  # false for NaN too
+        safe = np.where(on_earth[:, None], values, (self._frame.origin.latitude_deg, self._frame.origin.longitude_deg))
+        east, north, _up = self._frame.to_enu(safe[:, 0], safe[:, 1], _altitudes(plots))
+        z, r, verdict = positions(np.column_stack((east, north)), cov, self._max_range_m)
+        verdict[~on_earth] = OUTSIDE
+        verdict[~np.isfinite(values).all(axis=1)] = BAD_VALUES
+        return z, r, verdict
 
-    def _position(self, laid: Laid) -> Laid:
-        on_earth = (np.abs(laid.z[:, 0]) <= 90.0) & (np.abs(laid.z[:, 1]) <= 360.0)
-        laid = self._sieve(laid, on_earth, "place")
-        if laid.plots:
-            east, north, _ = self._frame.to_enu(laid.z[:, 0], laid.z[:, 1], _altitudes(laid.plots))
-            laid.z = np.column_stack((east, north))
-        return self._inside(laid)
+    def _range_bearing(self, _: list[Plot], values: Array, cov: Array, origin: Array) -> Measured:
+        return ranges_and_bearings(values, cov, origin, self._max_range_m)
 
-    def _range_bearing(self, laid: Laid) -> Laid:
-        laid = self._from_origins(laid)
-        laid = self._sieve(laid, (laid.z[:, 0] >= 0.0) & (laid.z[:, 0] <= self._max_range_m), "values")
-        rr, bb, rb = laid.r[:, 0, 0], laid.r[:, 1, 1], 0.5 * (laid.r[:, 0, 1] + laid.r[:, 1, 0])
-        definite = (rr > 0.0) & (bb > 0.0) & (bb <= MAX_SIGMA_RAD**2) & (rr * bb > rb * rb)
-        laid = self._sieve(laid, definite, "covariance")
-        place, laid.r = polar_to_local(laid.z[:, 0], laid.z[:, 1], laid.r)
-        laid.z = laid.origin + place
-        return self._inside(laid)
+    def _bearing(self, _: list[Plot], values: Array, cov: Array, _origin: Array) -> Measured:
+        return bearings(values, cov)
 
-    def _bearing(self, laid: Laid) -> Laid:
-        laid = self._from_origins(laid)
-        variance = laid.r[:, 0, 0]
-        laid = self._sieve(laid, (variance > 0.0) & (variance <= MAX_SIGMA_RAD**2), "covariance")
-        variance = np.maximum(laid.r[:, 0, 0], MIN_SIGMA_RAD**2)
-        laid.kind, laid.r = BEARING, variance[:, None, None] * np.eye(2)
-        laid.z = np.column_stack((laid.z[:, 0], np.zeros(len(laid.plots))))
-        return laid
-
-    def _inside(self, laid: Laid) -> Laid:
-        """Keep what lies in the picture and has a covariance that can be one; widen those that claim too much."""
-        laid = self._sieve(laid, np.hypot(laid.z[:, 0], laid.z[:, 1]) <= self._max_range_m, "place")
-        ee, nn, en = laid.r[:, 0, 0], laid.r[:, 1, 1], 0.5 * (laid.r[:, 0, 1] + laid.r[:, 1, 0])
-        definite = (ee > 0.0) & (nn > 0.0) & (ee * nn > en * en)
-        laid = self._sieve(laid, definite, "covariance")
-        laid.r = 0.5 * (laid.r + laid.r.transpose(0, 2, 1)) + np.eye(2) * MIN_SIGMA_M**2
-        return laid
-
-    def _from_origins(self, laid: Laid) -> Laid:
-        """Keep those whose sensor's place is known and in the picture."""
-        first = laid.plots[0].origin
-        if all(p.origin is first for p in laid.plots):
-            places: list[tuple[float, float] | None] = [self._local(first)] * len(laid.plots)
-        else:
-            places = [self._local(p.origin) for p in laid.plots]
-        laid = self._sieve(laid, np.array([place is not None for place in places]), "origin")
-        laid.origin = np.array([place for place in places if place is not None], np.float64).reshape(-1, 2)
-        return laid
+    def _from_origins(self, plots: list[Plot]) -> tuple[list[Plot], Array]:
+        """Those whose sensor's place is known and in the picture, and these places."""
+        first = self._local(plots[0].origin) if plots else None
+        if first is not None and all(p.origin is plots[0].origin for p in plots):
+            return plots, np.full((len(plots), 2), first)
+        found = [(plot, at) for plot in plots if (at := self._local(plot.origin)) is not None]
+        if len(found) < len(plots):
+            self._refused["origin"] += len(plots) - len(found)
+        return [plot for plot, _ in found], np.array([at for _, at in found], np.float64).reshape(-1, 2)
 
     def _local(self, origin: Geodetic | None) -> tuple[float, float] | None:
         if origin is None:
@@ -167,17 +156,12 @@ class Intake:
         return known
 
 
-_KINDS: Final[dict[str, tuple[int, Callable[[Intake, Laid], Laid]]]] = {
+_KINDS: Final[dict[str, tuple[int, Callable[[Intake, list[Plot], Array, Array, Array], Measured]]]] = {
     "position": (2, Intake._position),
     "range_bearing": (2, Intake._range_bearing),
     "bearing": (1, Intake._bearing),
 }
-
-
-def _all(good: Mask) -> Mask:
-    """By row."""
-    out: Mask = np.logical_and.reduce(good, axis=1)
-    return out
+_REASONS: Final = {BAD_VALUES: "values", BAD_COVARIANCE: "covariance", OUTSIDE: "place"}
 
 
 def _altitudes(plots: list[Plot]) -> Any:
@@ -200,23 +184,20 @@ def _joined(parts: list[Laid]) -> Laid:
 def make_look(laid: Laid, base_ns: int, density_per_m2: float, locks: Index, gain: float, mobile: Index) -> Look:
     """The arrays that a compiled scan reads. ``locks`` (J,) slots that identities point to; ``mobile`` (J, 2) codes."""
     count = len(laid.plots)
-    kind = np.full(count, laid.kind, np.int64) if isinstance(laid.kind, int) else laid.kind
     velocity, variance = _velocities(laid.plots)
-    scale = np.where(kind == BEARING, _BEARING_AREA_M2, 1.0)
-    observed_ns = np.array([p.observed_ns - base_ns for p in laid.plots], np.int64)
+    log_density = math.log(density_per_m2)
     return Look(
-        kind=kind,
+        kind=np.full(count, laid.kind, np.int64) if isinstance(laid.kind, int) else laid.kind,
         z=laid.z,
         r=laid.r,
         origin=laid.origin,
-        time_s=np.asarray(observed_ns * 1e-9, np.float64),
+        time_s=np.array([(p.observed_ns - base_ns) * 1e-9 for p in laid.plots], np.float64),
         velocity=velocity,
         velocity_var=variance,
-        log_density=np.log(density_per_m2 * scale),
+        log_density=(log_density, log_density + math.log(_BEARING_AREA_M2)),
         lock=locks,
-        lock_gain=np.full(count, gain),
+        lock_gain=gain,
         mobile=mobile,
-        order=np.lexsort((laid.z[:, 0], kind)),
     )
 
 

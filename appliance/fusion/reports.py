@@ -261,5 +261,7 @@ def _tell_category(dossier: Dossier, claim: Claim) -> None:
     """What people say of a thing's kind; it shows only where no sensor says anything."""
     evidence = categories.log_evidence({claim.category: claim.confidence}) if claim.category != UNKNOWN else None
     if evidence is not None and not claim.negated:
+        if dossier.told is None:
+            dossier.told = categories.nothing_known()
         categories.add(dossier.told, evidence, 1.0)
         np.maximum(dossier.told, -_TOLD_CAP, out=dossier.told)

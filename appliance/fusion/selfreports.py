@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from appliance.domain import Identity
-from appliance.estimation.bank import NONE, Look
+from appliance.estimation.bank import NONE, POSITION, Look
 from appliance.estimation.scan import Outcome
 from appliance.fusion.core import blind
 from appliance.fusion.disputes import Disputes
@@ -75,6 +75,8 @@ class SelfReports:
             self._disputes.part(key, slot, found, t)
 
     def _begin(self, laid: Laid, look: Look) -> int:
+        if look.kind[0] != POSITION:
+            return NONE
         slots = self._state.core.begin(look, _ONE, self._state.settings.cooperative_log_odds)
         if not len(slots):
             self._state.refused["room"] += 1

@@ -12,7 +12,7 @@ import numpy as np
 
 from appliance.domain import Entity, EntityStatus, Geodetic
 from appliance.estimation.gaussian import Array
-from appliance.fusion.categories import Weights, as_mapping, best, distribution
+from appliance.fusion.categories import Weights, as_mapping, best, distribution, nothing_known
 from appliance.fusion.dossier import Dossier
 from appliance.fusion.state import State
 
@@ -36,7 +36,8 @@ def geodetic(state: State, east: float, north: float, altitude_m: float | None) 
 
 def category_weights(dossier: Dossier) -> Weights:
     """What sensors say; what people say only where no sensor says anything."""
-    return distribution(dossier.sensed if dossier.sensed_sources else dossier.told)
+    logs = dossier.sensed if dossier.sensed is not None else dossier.told
+    return distribution(nothing_known() if logs is None else logs)
 
 
 def told(state: State, now_ns: int) -> list[Entity]:

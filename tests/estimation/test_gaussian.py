@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from appliance.estimation.gaussian import (
     is_positive_definite,
-    polar_to_local,
     predict_cv,
     update_pair,
     update_single,
 )
 from appliance.estimation.imm import merge, predict, reweigh
+from appliance.estimation.measure import ranges_and_bearings
 
 WORK = np.empty((2, 4, 2))
 H = np.array([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]])
@@ -90,7 +90,9 @@ def test_range_and_bearing_become_a_place_without_bias_and_with_an_honest_covari
     truth = np.array([range_m * math.sin(bearing), range_m * math.cos(bearing)])
     ranges, bearings = rng.normal(range_m, sigma_m, n), rng.normal(bearing, sigma_rad, n)
     cov = np.broadcast_to(np.diag([sigma_m**2, sigma_rad**2]), (n, 2, 2))
-    places, covs = polar_to_local(ranges, bearings, cov)
+    values = np.column_stack((ranges, bearings))
+    places, covs, verdict = ranges_and_bearings(values, cov.copy(), np.zeros((n, 2)), 1e6)
+    assert not verdict.any()
     errors = places - truth
     nees = float(np.einsum("ni,ni->", errors, np.linalg.solve(covs, errors[:, :, None])[:, :, 0]))
     across = range_m * sigma_rad + sigma_m
