@@ -184,7 +184,8 @@ class Claim:
     """What a report says happened. ``span`` are character offsets into the report's text.
 
     ``covariance_m2`` is 2×2, axes east, north, or None where the report names no place. ``negated`` means that the
-    author says there was none. ``identities`` are the names and numbers that the text mentions.
+    author says there was none. ``identities`` are the names and numbers that the text mentions. ``observed_sigma_s`` is
+    how well the time is known: people look before they write, and tell times to the minute.
     """
 
     sensor_id: str
@@ -200,6 +201,7 @@ class Claim:
     observed_ns: int
     confidence: float
     identities: tuple[Identity, ...] = ()
+    observed_sigma_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

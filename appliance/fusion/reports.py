@@ -91,6 +91,8 @@ class Reports:
         return [self._told(reported, t) for reported in self._reported]
 
     def _check(self, claim: Claim, now_ns: int) -> None:
+        if not (math.isfinite(claim.observed_sigma_s) and claim.observed_sigma_s >= 0.0):
+            raise BadRecord("claim values", f"expected a time sigma of 0 s or more; found {claim.observed_sigma_s}")
         if not (math.isfinite(claim.confidence) and 0.0 < claim.confidence <= 1.0):
             raise BadRecord("claim values", f"expected a confidence above 0 and up to 1; found {claim.confidence}")
         settings = self._state.settings
@@ -156,6 +158,7 @@ class Reports:
         where = state.at(slot, t) if log_odds > -1.0 or state.core.confirmed[slot] else None
         if where is None:
             return None
+        cov = cov + self._on_the_way(slot, where[0], claim, t)
         d2, log_density = squared_distance(where[0] - place, where[1] + cov)
         if d2 > _GATE:
             return None
@@ -163,6 +166,12 @@ class Reports:
         if not categories.compatible(categories.best(weights), claim.category):
             return None
         return log_density - math.log(_DENSITY_PER_M2) + math.log(max(claim.confidence, 1e-3))
+
+    def _on_the_way(self, slot: int, place: Array, claim: Claim, t: float) -> Array:
+        """(2, 2) m²: how far the thing moved within the doubt about when it was seen."""
+        beside = [self._state.at(slot, t + side * claim.observed_sigma_s) for side in (-1.0, 1.0)]
+        ways = [found[0] - place for found in beside if found is not None]
+        return sum((np.outer(way, way) for way in ways), np.zeros((2, 2))) / max(len(ways), 1)
 
     def _join(self, slot: int, claim: Claim, llr: float) -> None:
         dossier, bank = self._state.dossiers[slot], self._state.core.bank

@@ -31,6 +31,9 @@ from appliance.reading.times import When, clock_times, spoken_times
 
 MAX_CLAIMS: Final = 64
 """Of one report; a text that names more things is a list for a person, or a flood."""
+#: How well a told time is known: a person looks, then writes, and rounds to the minute; long ago is rounded further.
+TIME_SIGMA_S: Final = 30.0
+TIME_SIGMA_SHARE: Final = 0.1
 _STEM: Final = 4
 """Letters that two forms of one noun share."""
 _WIDE_NOUNS: Final = frozenset(
@@ -238,6 +241,7 @@ class _Claims:
         begin = self._begin(mention) if denied else mention.begin
         span = self._text.back(items[begin].start, items[mention.stop - 1].end)
         report = self._report
+        observed_ns = time_of(self._facts.layout, mention, self._facts.times, report.received_ns)
         return Claim(
             sensor_id=report.sensor_id,
             report_id=report.report_id,
@@ -249,7 +253,8 @@ class _Claims:
             negated=denied,
             position=place.position if place else None,
             covariance_m2=place.covariance_m2 if place and place.position else None,
-            observed_ns=time_of(self._facts.layout, mention, self._facts.times, report.received_ns),
+            observed_ns=observed_ns,
+            observed_sigma_s=max(TIME_SIGMA_S, TIME_SIGMA_SHARE * abs(report.received_ns - observed_ns) * 1e-9),
             confidence=self._confidence(mention, denied),
             identities=mention.identities,
         )

@@ -48,6 +48,17 @@ def test_a_claim_of_what_was_seen_ten_minutes_ago_joins_what_was_there_then(worl
     assert world.frame.local(joined.position)[0] > 2800
 
 
+@pytest.mark.parametrize(("sigma_s", "joins"), [(30.0, True), (0.0, False)], ids=["to the minute", "to the second"])
+def test_a_moving_thing_is_looked_for_as_far_as_the_time_is_doubtful(sigma_s: float, joins: bool, world: Any) -> None:
+    fusion = world.fusion()
+    for k in range(1, 301, 2):
+        fusion.observe_plots("eo", k * SECOND, [world.position(10 * k, 0, k * SECOND, "ship")], k * SECOND)
+    late_s = 25  # the place is exact, but it was so 25 s before the time that is told
+    claim = world.claim(10 * (200 - late_s), 0, 200 * SECOND, "vehicle", sigma=5.0, observed_sigma_s=sigma_s)
+    fusion.observe_claims([claim], 300 * SECOND)
+    assert any(_claims(e) for e in fusion.entities(300 * SECOND) if e.status != "reported") is joins
+
+
 def test_three_trucks_join_three_entities(world: Any) -> None:
     fusion = _follow(world, [(500, 500), (560, 500), (500, 560), (3000, 0)])
     fusion.observe_claims([world.claim(520, 520, 20 * SECOND, "vehicle/truck", count=3)], 20 * SECOND)

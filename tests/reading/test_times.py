@@ -121,3 +121,9 @@ def test_a_time_never_goes_before_the_epoch(reading: Reading) -> None:
 def test_each_sentence_has_its_own_time_and_others_lean_on_the_last(reading: Reading, received_ns: int) -> None:
     claims = reading("At 14:00Z two boats. At 14:30Z one car. Then a dog.")
     assert [(received_ns - claim.observed_ns) // (60 * 10**9) for claim in claims] == [60, 30, 30]
+
+
+@pytest.mark.parametrize(("text", "sigma_s"), [("A boat", 30.0), ("Ten minutes ago a boat", 60.0)])
+def test_how_well_a_time_is_known_is_said(text: str, sigma_s: float, reading: Reading) -> None:
+    (claim,) = reading(text)
+    assert claim.observed_sigma_s == sigma_s
