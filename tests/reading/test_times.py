@@ -126,4 +126,4 @@ def test_each_sentence_has_its_own_time_and_others_lean_on_the_last(reading: Rea
 @pytest.mark.parametrize(("text", "sigma_s"), [("A boat", 30.0), ("Ten minutes ago a boat", 60.0)])
 def test_how_well_a_time_is_known_is_said(text: str, sigma_s: float, reading: Reading) -> None:
     (claim,) = reading(text)
-    assert claim.observed_sigma_s == sigma_s
+    assert claim.observed_sigma_s == pytest.approx(sigma_s)
