@@ -77,6 +77,7 @@ class Moves(NamedTuple):
     """How things move and how far a plot may lie."""
 
     noise: Array  #: (M,) m²/s³
+    turns: Array  #: (M,) rad/s
     rates: Array  #: (M,) per s
     gate: float  #: squared Mahalanobis distance
     survival_s: float  #: mean time until a thing leaves for good

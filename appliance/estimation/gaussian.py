@@ -23,6 +23,9 @@ LOG_2PI = math.log(2.0 * math.pi)
 MANOEUVRE_S = 60.0
 """White acceleration for longer than this would let a ship reach the speed of an aircraft."""
 
+TURN_S = 15.0
+"""A turn at three degrees a second has gone half a circle by then."""
+
 
 @compiled
 def symmetrise(p: Array) -> None:
@@ -72,6 +75,49 @@ def predict_cv(x: Array, p: Array, dt: float, q: float) -> None:
         for j in range(2):
             p[j + 2, i] = p[i, j + 2]
     symmetrise(p)
+
+
+@compiled
+def predict_turn(x: Array, p: Array, dt: float, q: float, turn: float) -> None:
+    """A steady turn at ``turn`` rad/s (anticlockwise positive) for ``dt`` ≥ 0 s, noise as `predict_cv`, in place.
+
+    Bar-Shalom, Li & Kirubarajan 2001, 11.7.1, with the turn rate known: then it is linear in this state. Nobody turns
+    for longer than `TURN_S`; over a longer gap the thing goes straight on.
+    """
+    if dt <= 0.0 or dt > TURN_S or turn == 0.0:
+        predict_cv(x, p, dt, q)
+        return
+    sin, cos = math.sin(turn * dt), math.cos(turn * dt)
+    s, c = sin / turn, (1.0 - cos) / turn
+    f = np.zeros((4, 4))
+    f[0, 0] = f[1, 1] = 1.0
+    f[0, 2], f[0, 3], f[1, 2], f[1, 3] = s, -c, c, s
+    f[2, 2], f[2, 3], f[3, 2], f[3, 3] = cos, -sin, sin, cos
+    _transform(x, p, f)
+    for i in range(2):
+        p[i, i] += q * dt * dt * dt / 3.0
+        p[i, i + 2] += q * dt * dt / 2.0
+        p[i + 2, i] += q * dt * dt / 2.0
+        p[i + 2, i + 2] += q * dt
+
+
+@compiled
+def _transform(x: Array, p: Array, f: Array) -> None:
+    """x ← F·x; P ← F·P·Fᵀ, in place, symmetric."""
+    half, moved = np.zeros((4, 4)), np.zeros(4)
+    for i in range(4):
+        for k in range(4):
+            moved[i] += f[i, k] * x[k]
+            for j in range(4):
+                half[i, j] += f[i, k] * p[k, j]
+    x[:] = moved
+    for i in range(4):
+        for j in range(i + 1):
+            value = 0.0
+            for k in range(4):
+                value += half[i, k] * f[j, k]
+            p[i, j] = value
+            p[j, i] = value
 
 
 @compiled

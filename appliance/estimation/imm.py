@@ -1,11 +1,11 @@
 """Interacting multiple models: one thing that may move in several ways, each a Gaussian with a weight.
 
-Models here are constant-velocity with different process noise, so they share one state space. Weights follow a Markov
-chain in continuous time, so one long step equals many short ones (to the approximation of the method).
+Models here go straight or turn at a fixed rate, each with its process noise, so they share one state space. Weights
+follow a Markov chain in continuous time, so one long step equals many short ones (to the method's approximation).
 Source: Blom & Bar-Shalom, IEEE T-AC 33(8) 1988.
 
-Rules: ``x`` (M, 4), ``p`` (M, 4, 4), ``w`` (M,) sums to one; ``noise`` (M,) in m²/s³; ``rates`` (M,) are departures
-per second from each model, shared equally among the others.
+Rules: ``x`` (M, 4), ``p`` (M, 4, 4), ``w`` (M,) sums to one; ``noise`` (M,) in m²/s³; ``turns`` (M,) in rad/s;
+``rates`` (M,) are departures per second from each model, shared equally among the others.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import math
 import numpy as np
 
 from appliance.estimation.compiled import compiled
-from appliance.estimation.gaussian import Array, predict_cv
+from appliance.estimation.gaussian import Array, predict_turn
 
 MIN_WEIGHT = 1e-6
 """A model never dies: at the next manoeuvre it must be able to come back."""
@@ -54,8 +54,9 @@ def _mix_into(x: Array, p: Array, part: Array, x_out: Array, p_out: Array) -> No
 
 @compiled
 def predict(
-    x: Array, p: Array, w: Array, dt: float, noise: Array, rates: Array, x_out: Array, p_out: Array, w_out: Array
-) -> None:
+    x: Array, p: Array, w: Array, dt: float, noise: Array, turns: Array, rates: Array,
+    x_out: Array, p_out: Array, w_out: Array,
+) -> None:  # fmt: skip
     """Mix and predict for ``dt`` ≥ 0 s into the ``_out`` arrays; the inputs stay."""
     count = w.shape[0]
     part = np.empty(count)
@@ -68,7 +69,7 @@ def predict(
         for i in range(count):
             part[i] /= total
         _mix_into(x, p, part, x_out[j], p_out[j])
-        predict_cv(x_out[j], p_out[j], dt, noise[j])
+        predict_turn(x_out[j], p_out[j], dt, noise[j], turns[j])
 
 
 @compiled

@@ -344,7 +344,7 @@ def _score(bank: Bank, gated: Gated, t: float, look: Look, moves: Moves, predict
         slot = gated.rows[i]
         x, p, w = predicted.x[i], predicted.p[i], predicted.w[i]
         dt = max(t - bank.time_s[slot], 0.0)
-        predict(bank.x[slot], bank.p[slot], bank.w[slot], dt, moves.noise, moves.rates, x, p, w)
+        predict(bank.x[slot], bank.p[slot], bank.w[slot], dt, moves.noise, moves.turns, moves.rates, x, p, w)
         at = max(t, bank.time_s[slot])
         exists = 1.0 / (1.0 + math.exp(-bank.log_odds[slot]))
         base = math.log(max(exists, 1e-12)) - math.log(1.0 - min(exists * gated.seen[i], 0.999))

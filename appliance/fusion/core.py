@@ -28,6 +28,7 @@ class Core:
         motion = settings.motion
         self.moves = Moves(
             noise=np.array(motion.noise_m2ps3),
+            turns=np.array(motion.turns_radps),
             rates=np.array(motion.rates_per_s),
             gate=settings.gate,
             survival_s=settings.survival_s,

@@ -41,13 +41,23 @@ class SensorModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Motion:
-    """Ways of moving: white-acceleration densities in m²/s³ and how often each way is left, per second."""
+    """Ways of moving, side by side: straight, in any way at all, turning left, turning right.
 
-    noise_m2ps3: tuple[float, ...] = (0.1, 6.0)
-    rates_per_s: tuple[float, ...] = (0.03, 0.1)
-    first_weights: tuple[float, ...] = (0.7, 0.3)
+    Each has a white-acceleration density in m²/s³, a turn rate in rad/s (anticlockwise positive), how often it is left
+    per second, and its weight when a thing is first seen. All four tuples have one length.
+    """
+
+    noise_m2ps3: tuple[float, ...] = (0.05, 6.0, 0.3, 0.3)
+    turns_radps: tuple[float, ...] = (0.0, 0.0, math.radians(3.0), -math.radians(3.0))
+    rates_per_s: tuple[float, ...] = (0.02, 0.3, 0.05, 0.05)
+    first_weights: tuple[float, ...] = (0.6, 0.1, 0.15, 0.15)
     speed_sigma_mps: float = 12.0
     """Each axis, of a thing seen for the first time."""
+
+    def __post_init__(self) -> None:
+        sizes = {len(self.noise_m2ps3), len(self.turns_radps), len(self.rates_per_s), len(self.first_weights)}
+        if len(sizes) != 1 or not self.noise_m2ps3:
+            raise ValueError(f"expected one value of each kind for each way of moving; found {sorted(sizes)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from appliance.estimation.gaussian import (
     is_positive_definite,
     predict_cv,
+    predict_turn,
     update_pair,
     update_single,
 )
@@ -105,9 +106,9 @@ def test_mixing_keeps_weights_a_distribution_and_the_mean_where_it_was() -> None
     p = np.array([np.eye(4), 4.0 * np.eye(4)])
     w = np.array([0.3, 0.7])
     xo, po, wo = np.empty_like(x), np.empty_like(p), np.empty_like(w)
-    predict(x, p, w, 0.0, np.array([0.1, 6.0]), np.array([0.03, 0.1]), xo, po, wo)
+    predict(x, p, w, 0.0, np.array([0.1, 6.0]), np.array([0.0, 0.05]), np.array([0.03, 0.1]), xo, po, wo)
     np.testing.assert_allclose(wo, w)
-    predict(x, p, w, 2.0, np.array([0.1, 6.0]), np.array([0.03, 0.1]), xo, po, wo)
+    predict(x, p, w, 2.0, np.array([0.1, 6.0]), np.zeros(2), np.array([0.03, 0.1]), xo, po, wo)
     assert wo.sum() == pytest.approx(1.0)
     mean, cov = np.empty(4), np.empty((4, 4))
     merge(xo, po, wo, mean, cov)
@@ -127,3 +128,27 @@ def test_no_model_ever_dies() -> None:
 )
 def test_what_is_not_positive_definite_is_told_apart(bad: list[list[float]]) -> None:
     assert not is_positive_definite(bad)
+
+
+def test_a_turn_goes_round_a_circle_at_its_speed() -> None:
+    x, p = np.array([0.0, 0.0, 10.0, 0.0]), np.eye(4)
+    turn, dt = math.radians(9.0), 10.0
+    predict_turn(x, p, dt, 0.0, turn)
+    radius = 10.0 / turn
+    np.testing.assert_allclose(x, [radius, radius, 0.0, 10.0], atol=1e-9)
+    assert is_positive_definite(p)
+
+
+def test_two_short_turns_equal_one_long_one_and_no_turn_is_straight() -> None:
+    rng = np.random.default_rng(5)
+    x, p = rng.normal(0, 10, 4), _random_cov(rng)
+    x2, p2 = x.copy(), p.copy()
+    predict_turn(x, p, 4.0, 0.0, 0.05)
+    predict_turn(x2, p2, 1.0, 0.0, 0.05)
+    predict_turn(x2, p2, 3.0, 0.0, 0.05)
+    np.testing.assert_allclose(x, x2)
+    np.testing.assert_allclose(p, p2)
+    predict_turn(x, p, 2.0, 0.5, 1e-9)
+    predict_cv(x2, p2, 2.0, 0.5)
+    np.testing.assert_allclose(x, x2, atol=1e-5)
+    np.testing.assert_allclose(p, p2, rtol=1e-5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import datetime
 import math
 from pathlib import Path
@@ -61,19 +62,12 @@ def test_a_camera_track_keeps_to_its_entity_and_moves_with_its_number(world: Any
         t = k * SECOND
         fusion.observe_plots(
             "eo", t, [world.position(300, 300 + 2 * k, t, "a", identities=number)], t
-        ) if False else None
         plot = world.position(300, 300 + 2 * k, t, "a")
-        fusion.observe_plots("eo", t, [_with(plot, number)], t)
+        fusion.observe_plots("eo", t, [dataclasses.replace(plot, identities=number)], t)
     (entity,) = fusion.entities(10 * SECOND)
     assert entity.identities == number
     assert fusion.carrier(number[0]) == entity.entity_id
     assert {e.kind for e in entity.evidence} == {"detection"}
-
-
-def _with(plot: Plot, identities: tuple[Identity, ...]) -> Plot:
-    import dataclasses
-
-    return dataclasses.replace(plot, identities=identities)
 
 
 def _harbour(world: Any, seconds: int, drift_mps: float, *, vessels: int = 4) -> tuple[Fusion, int | None]:
