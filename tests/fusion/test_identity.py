@@ -60,8 +60,6 @@ def test_a_camera_track_keeps_to_its_entity_and_moves_with_its_number(world: Any
     number = (Identity(kind="tracklet", value="eo:7"),)
     for k in range(1, 11):
         t = k * SECOND
-        fusion.observe_plots(
-            "eo", t, [world.position(300, 300 + 2 * k, t, "a", identities=number)], t
         plot = world.position(300, 300 + 2 * k, t, "a")
         fusion.observe_plots("eo", t, [dataclasses.replace(plot, identities=number)], t)
     (entity,) = fusion.entities(10 * SECOND)
