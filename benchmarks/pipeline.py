@@ -32,8 +32,7 @@ from appliance.inference.detector import Detector
 from appliance.inference.lane import Lane
 from appliance.inference.runner import open_runner
 from appliance.pipeline.intake import replay_order
-from appliance.pipeline.path import Path as OnePath
-from appliance.pipeline.path import PathPlan
+from appliance.pipeline.path import OnePath, PathPlan
 from appliance.pipeline.telling import TellingSettings
 from appliance.pipeline.warm import warm
 from appliance.sealing import Sender, generate

@@ -16,8 +16,7 @@ from cyclopts import Parameter
 from appliance.cli.output import note, print_json, print_line
 from appliance.domain import Entity
 from appliance.errors import Stop, UsageError
-from appliance.pipeline.path import Path as OnePath
-from appliance.pipeline.path import PathPlan
+from appliance.pipeline.path import OnePath, PathPlan
 from appliance.pipeline.results import Result, entity_body
 from appliance.recorder import Recording, open_recording
 

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -31,7 +31,7 @@ from appliance.feeds import Feed, open_feed
 from appliance.host.clock import now_ns
 from appliance.host.notify import notify
 from appliance.pipeline.intake import DataClock, live_order, replay_order
-from appliance.pipeline.path import Path
+from appliance.pipeline.path import OnePath
 from appliance.pipeline.results import Result, status_result
 from appliance.pipeline.warm import warm
 from appliance.recorder import Recorder
@@ -105,7 +105,7 @@ class Daemon:
         self._require_work()
         plan = path_plan(self._loaded, tuple(self._engines.values()), replayed=self._of_files)
         warm(plan)
-        self._path = Path(plan)
+        self._path = OnePath(plan)
         self._build_bus(house, state / "outbox.sqlite")
         self._recorder = self._build_recorder(house, msgspec.json.encode(plan, enc_hook=dict))
         self._build_feeds(house)
@@ -115,7 +115,7 @@ class Daemon:
         if all(feed.model in self._missing for feed in self._mission.feeds):
             raise next(iter(self._missing.values())).why
 
-    def _build_bus(self, house: ExitStack, outbox_path: FilePath) -> None:
+    def _build_bus(self, house: ExitStack, outbox_path: Path) -> None:
         settings = bus_settings(self._loaded)
         self._outbox = Outbox(outbox_path, resend_s=self._mission.bus.resend_window_s)
         house.callback(self._outbox.close)

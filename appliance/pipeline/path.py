@@ -48,7 +48,7 @@ class PathPlan:
     places: Mapping[str, Geodetic] = field(default_factory=dict)
 
 
-class Path:
+class OnePath:
     """The state that lives along the path: one tracker a camera, one fusion, what was told."""
 
     def __init__(self, plan: PathPlan) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 
 from appliance.domain import Geodetic, Observation, Plot, PlotKind, Receipt
 from appliance.fusion import FusionSettings
-from appliance.pipeline.path import Path, PathPlan
+from appliance.pipeline.path import OnePath, PathPlan
 from appliance.pipeline.telling import TellingSettings
 from appliance.tracking import warm as warm_tracker
 
@@ -22,7 +22,7 @@ _LOOKS: Final = 4
 def warm(plan: PathPlan) -> None:
     """Run a throw-away path with the plan's receipt and place, and nothing else of it."""
     warm_tracker()
-    path = Path(
+    path = OnePath(
         PathPlan(
             unit=plan.unit,
             origin=plan.origin,

@@ -10,7 +10,7 @@ import pytest
 
 from appliance.domain import Entity, Plot
 from appliance.fusion import FusionSettings
-from appliance.pipeline.path import Path as OnePath
+from appliance.pipeline.path import OnePath
 
 #: Which vessel each report describes; looked up in the recording at the place and time that the report gives.
 DESCRIBED = {
