@@ -84,7 +84,7 @@ class _OnnxRunner:
         feed[self._input] = batch
         try:
             answers = self._session.run(self._outputs, feed)
-        except Exception as error:
+        except Exception as error:  # boundary "ONNX Runtime": its error classes are private to its extension module
             raise EngineUnavailable(
                 f"model {self._name}: {self._provider} did not answer: {_first_line(error)}"
             ) from error
@@ -132,7 +132,7 @@ def _open_session(runtime: Any, raw: bytes, name: str, providers: list[str], thr
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     try:
         return runtime.InferenceSession(raw, options, providers=providers)
-    except Exception as error:
+    except Exception as error:  # boundary "ONNX Runtime", as in ``run``
         raise EngineUnavailable(f"model {name}: ONNX Runtime cannot load it: {_first_line(error)}") from error
 
 
