@@ -1,8 +1,8 @@
-"""Runs benchmarks by name; each prints a table and returns its figures."""
+"""Runs benchmarks by name, each in a process of its own, so that none warms or burdens the next."""
 
 from __future__ import annotations
 
-import importlib
+import subprocess
 import sys
 
 NAMES = ("pipeline", "sealing", "fusion")
@@ -15,8 +15,10 @@ def main(names: list[str]) -> int:
         print(f"expected any of {', '.join(NAMES)}; found {', '.join(unknown)}", file=sys.stderr)
         return 2
     for name in names or NAMES:
-        print(f"\n## {name}\n")
-        importlib.import_module(f"benchmarks.{name}").main()
+        print(f"\n## {name}\n", flush=True)
+        code = subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False).returncode
+        if code:
+            return code
     return 0
 
 

@@ -176,3 +176,7 @@ def _plan() -> PathPlan:
         receipt=receipt,
         cameras={"camera": camera},
     )
+
+
+if __name__ == "__main__":
+    main()
