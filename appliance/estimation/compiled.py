@@ -2,7 +2,7 @@
 
 On a read-only installation the folder beside the source cannot be written; numba then takes ``NUMBA_CACHE_DIR`` or
 the user's cache. With none of these the function is still compiled, once for each process. Nothing is compiled at
-import; the first call pays (seconds), which `appliance.estimation.warm` does ahead of the first frame.
+import; the first call pays (seconds), so whoever must not wait calls once ahead of the first frame.
 """
 
 from __future__ import annotations
