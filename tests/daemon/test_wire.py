@@ -87,6 +87,27 @@ def test_a_unit_that_is_not_trusted_is_not_believed(house: Any, mosquitto: Any, 
     assert house.results(reader) == []
 
 
+def test_over_mutual_tls_a_unit_and_its_reader_meet(
+    house: Any, make_ca: Any, make_mosquitto: Any, plots: Any, tmp_path: Path
+) -> None:
+    ca = make_ca(tmp_path / "tls")
+    broker = make_mosquitto(ca)
+    unit, reader_files = ca.issue("quay-01"), ca.issue("ops")
+    plots(house.folder, 300, 100.0)
+    tls = f'ca = "{unit.ca}"\ncertificate = "{unit.certificate}"\nkey = "{unit.key}"\n'
+    path = house.write_mission(broker.url, FEEDS)
+    path.write_text(path.read_text().replace("resend_window_s", tls + "resend_window_s"))
+    files = ("--ca", reader_files.ca, "--certificate", reader_files.certificate, "--key", reader_files.key)
+    reader = house.listen(broker.url, "ops", *files)
+    daemon = house.run_daemon("--until-end")
+    assert daemon.wait(120) == 0, house.log_of(daemon)
+    summary = json.loads(house.out_of(daemon))
+    until(lambda: len(house.results(reader)) >= summary["sealed"], 60)
+    anonymous = house.listen(broker.url.replace("mqtts", "mqtt"), "ops", "--state", tmp_path / "other.sqlite")
+    assert anonymous.wait(60) == 4
+    assert house.results(anonymous) == []
+
+
 def test_an_absent_broker_is_unavailable_to_a_listener(house: Any) -> None:
     reader = house.listen("mqtt://127.0.0.1:9")
     assert reader.wait(60) == 4
