@@ -84,7 +84,7 @@ class DataClock:
 
     def __call__(self, observation: Observation | None) -> int:
         wall_ns = self._wall_ns()
-        here_ns = wall_ns if self._data_ns is None else self._data_ns + wall_ns - self._read_ns
+        here_ns = wall_ns if self._data_ns is None else self._data_ns + max(wall_ns - self._read_ns, 0)
         if observation is not None:
             seen_ns = observed_ns(observation)
             here_ns = seen_ns if self._data_ns is None else max(self._data_ns, seen_ns)
@@ -103,40 +103,69 @@ def live_order(
 ) -> Iterator[tuple[Observation | None, int]]:
     """Observations as they arrive, each with the time of arrival; ``None`` where nothing came for ``idle_s``.
 
-    Ends when every stream has ended, when ``done`` and nothing is on its way any more, or when asked to stop.
+    Ends when every stream has ended, when ``done`` and nothing is on its way any more, or when asked to stop. What was
+    taken from a stream by then still comes: its sender has been told that it was.
     """
-    arrivals: queue.Queue[Observation] = queue.Queue(maxsize=_HANDOVER)
+    handover = _Handover(stopping)
     carriers = [
-        threading.Thread(target=_carry, args=(stream, arrivals, stopping), name=f"carry-{stream.name}", daemon=True)
+        threading.Thread(target=handover.carry, args=(stream,), name=f"carry-{stream.name}", daemon=True)
         for stream in streams
     ]
     for carrier in carriers:
         carrier.start()
-    quiet = 0
-    while not stopping() and quiet < _QUIET_TURNS:
-        over = done() or not any(carrier.is_alive() for carrier in carriers)
-        try:
-            observation = arrivals.get(timeout=idle_s)
-        except queue.Empty:
-            quiet += over
-            yield None, clock(None)
-        else:
-            quiet = 0
+    try:
+        quiet = 0
+        while not stopping() and quiet < _QUIET_TURNS:
+            over = done() or not any(carrier.is_alive() for carrier in carriers)
+            observation = handover.take(idle_s)
+            quiet = 0 if observation is not None else quiet + over
             yield observation, clock(observation)
-    for carrier in carriers:
-        carrier.join(timeout=2 * _WAIT_S)
+        handover.ended.set()
+        while any(carrier.is_alive() for carrier in carriers) or not handover.is_empty:
+            observation = handover.take(idle_s)
+            if observation is not None:
+                yield observation, clock(observation)
+    finally:
+        handover.ended.set()
+        handover.deserted.set()
+        for carrier in carriers:
+            carrier.join(timeout=2 * _WAIT_S)
 
 
-def _carry(stream: Stream, arrivals: queue.Queue[Observation], stopping: Callable[[], bool]) -> None:
-    while not stopping():
-        observation = stream.take(_WAIT_S)
-        if observation is None:
-            if stream.ended:
+class _Handover:
+    """The small room between the carriers and the path, and how both hear that it is over.
+
+    ``ended``: take nothing more from the streams. ``deserted``: nobody comes for what is in hand either.
+    """
+
+    def __init__(self, stopping: Callable[[], bool]) -> None:
+        self._stopping = stopping
+        self._arrivals: queue.Queue[Observation] = queue.Queue(maxsize=_HANDOVER)
+        self.ended = threading.Event()
+        self.deserted = threading.Event()
+
+    @property
+    def is_empty(self) -> bool:
+        return self._arrivals.empty()
+
+    def take(self, timeout_s: float) -> Observation | None:
+        try:
+            return self._arrivals.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+
+    def carry(self, stream: Stream) -> None:
+        while not (self._stopping() or self.ended.is_set()):
+            observation = stream.take(_WAIT_S)
+            if observation is not None:
+                self._put(observation)
+            elif stream.ended:
                 return
-            continue
-        while not stopping():
+
+    def _put(self, observation: Observation) -> None:
+        while not self.deserted.is_set():
             try:
-                arrivals.put(observation, timeout=_WAIT_S)
-                break
+                self._arrivals.put(observation, timeout=_WAIT_S)
             except queue.Full:
                 continue
+            return

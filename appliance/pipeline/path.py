@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from appliance.domain import DetectedFrame, Entity, Fix, Geodetic, Identity, Observation, Plot, Receipt, Report
-from appliance.errors import Drop
+from appliance.errors import BadRecord, Drop
 from appliance.fusion import Fusion, FusionSettings
 from appliance.pipeline.results import Result
 from appliance.pipeline.scans import Scan, ScanGatherer
@@ -31,6 +31,10 @@ from appliance.tracking.unranged import flies, introduced
 
 #: Reports that are remembered, so that one that a carrier brings again is not heard twice.
 MAX_REMEMBERED: Final = 10_000
+#: Tracks in the sky that are remembered as introduced; far more than a camera follows at once.
+MAX_INTRODUCED: Final = 10_000
+#: How far a frame's height may be from the lens's proportions: coders pad to whole blocks.
+_PROPORTION: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +63,9 @@ class OnePath:
         self._teller = Teller(plan.unit, plan.telling)
         self._receipt = plan.receipt
         self._near = plan.origin
-        self._bearings_known: set[Identity] = set()
-        self._heard: dict[str, None] = {}
+        self._cameras = dict(plan.cameras)
+        self._bearings_known: dict[Identity, None] = {}
+        self._heard: dict[tuple[str, str], None] = {}
         self._counts: Counter[str] = Counter()
 
     @property
@@ -103,8 +108,12 @@ class OnePath:
         return self._fusion.entities(now_ns)
 
     def _see(self, frame: DetectedFrame, now_ns: int) -> None:
-        camera = self._plan.cameras[frame.sensor_id]
-        tracks = self._trackers[frame.sensor_id].step(frame)
+        try:
+            camera = self._fitted(frame)
+            tracks = self._trackers[frame.sensor_id].step(frame)
+        except Drop as e:
+            self._counts[f"frames_refused:{e.reason}"] += 1
+            return
         seen = [track for track in tracks if track.status == "confirmed" and track.updated_ns == frame.captured_ns]
         plots = tuple(self._introduced(plot, camera) for track in seen if (plot := locate(track, camera)) is not None)
         self._counts["detections"] += len(frame.detections)
@@ -112,11 +121,20 @@ class OnePath:
         self._counts["tracks_not_on_the_ground"] += len(seen) - len(plots)
         self._fuse(Scan(sensor_id=frame.sensor_id, observed_ns=frame.captured_ns, plots=plots), now_ns)
 
+    def _fitted(self, frame: DetectedFrame) -> CameraModel:
+        """The camera in the pixels of this frame: a lens is written for one size, a stream may bring it at another."""
+        camera = self._cameras[frame.sensor_id]
+        if (camera.width_px, camera.height_px) != (frame.width_px, frame.height_px):
+            camera = self._cameras[frame.sensor_id] = _scaled(self._plan.cameras[frame.sensor_id], frame)
+        return camera
+
     def _introduced(self, plot: Plot, camera: CameraModel) -> Plot:
         """The first bearing of a thing in the sky carries the camera's whole range, so that it can become an entity."""
-        if plot.kind != "bearing" or not flies(plot) or self._bearings_known.issuperset(plot.identities):
+        if plot.kind != "bearing" or not flies(plot) or self._bearings_known.keys() >= set(plot.identities):
             return plot
-        self._bearings_known.update(plot.identities)
+        self._bearings_known.update(dict.fromkeys(plot.identities))
+        while len(self._bearings_known) > MAX_INTRODUCED:
+            del self._bearings_known[next(iter(self._bearings_known))]
         return introduced(plot, camera)
 
     def _fuse(self, scan: Scan, now_ns: int) -> None:
@@ -124,10 +142,11 @@ class OnePath:
         self._fusion.observe_plots(scan.sensor_id, scan.observed_ns, scan.plots, now_ns)
 
     def _hear(self, report: Report, now_ns: int) -> None:
-        if report.report_id in self._heard:
+        heard = (report.sensor_id, report.report_id)  # a sender's own numbers must not silence those of another feed
+        if heard in self._heard:
             self._counts["reports_repeated"] += 1
             return
-        self._heard[report.report_id] = None
+        self._heard[heard] = None
         if len(self._heard) > MAX_REMEMBERED:
             del self._heard[next(iter(self._heard))]
         try:
@@ -155,3 +174,20 @@ class OnePath:
             receipt=self._receipt,
             last=last,
         )
+
+
+def _scaled(camera: CameraModel, frame: DetectedFrame) -> CameraModel:
+    """The same lens at another size. Raises BadRecord (``size``) where the proportions are not those of the lens."""
+    across, down = frame.width_px / camera.width_px, frame.height_px / camera.height_px
+    if abs(down / across - 1.0) > _PROPORTION:
+        expected = f"a picture in the proportions of the lens, {camera.width_px}×{camera.height_px}"
+        raise BadRecord("size", f"expected {expected}; found {frame.width_px}×{frame.height_px}")
+    return dataclasses.replace(
+        camera,
+        width_px=frame.width_px,
+        height_px=frame.height_px,
+        fx_px=camera.fx_px * across,
+        fy_px=camera.fy_px * down,
+        cx_px=camera.cx_px * across,
+        cy_px=camera.cy_px * down,
+    )

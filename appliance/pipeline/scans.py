@@ -50,8 +50,8 @@ class ScanGatherer:
         return done
 
     def overdue(self, now_ns: int) -> tuple[Scan, ...]:
-        """Scans that have been open for longer than their period, oldest first."""
-        late = [name for name, since in self._opened_ns.items() if now_ns - since >= self._periods_ns[name]]
+        """Scans that have been open for longer than their period, or since a clock was set back, oldest first."""
+        late = [name for name, since in self._opened_ns.items() if not 0 <= now_ns - since < self._periods_ns[name]]
         return self._close_all(late)
 
     def flush(self) -> tuple[Scan, ...]:

@@ -38,7 +38,7 @@ class Teller:
 
     def due(self, now_ns: int) -> bool:
         """Whether anything may be told now; asking is cheap."""
-        return self._entities_ns is None or now_ns - self._entities_ns >= self._settings.entity_interval_ns
+        return _is_over(self._entities_ns, self._settings.entity_interval_ns, now_ns)
 
     def tell(
         self,
@@ -57,7 +57,7 @@ class Teller:
             entity_result(entity, unit=self._unit, produced_ns=now_ns, receipt=receipt)
             for entity in (*self._changed(believed), *self._gone(believed))
         ]
-        if last or self._picture_ns is None or now_ns - self._picture_ns >= self._settings.picture_interval_ns:
+        if last or _is_over(self._picture_ns, self._settings.picture_interval_ns, now_ns):
             self._picture_ns = now_ns
             results.append(
                 picture_result(
@@ -90,6 +90,11 @@ class Teller:
         present = {entity.entity_id for entity in believed}
         gone = [self._told.pop(entity_id) for entity_id in sorted(self._told.keys() - present)]
         return [dataclasses.replace(entity, status="deleted", existence=0.0) for entity in gone]
+
+
+def _is_over(since_ns: int | None, interval_ns: int, now_ns: int) -> bool:
+    """A clock that was set back ends an interval, or nothing would be told until it has caught up."""
+    return since_ns is None or not 0 <= now_ns - since_ns < interval_ns
 
 
 def _differs(before: Entity, after: Entity) -> bool:

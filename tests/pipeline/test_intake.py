@@ -96,3 +96,34 @@ def test_the_clock_of_the_data_stands_where_the_data_stand_and_runs_on_between_t
 
 def test_before_the_first_observation_the_clock_of_the_data_is_the_wall_clock() -> None:
     assert DataClock(lambda: 1000)(None) == 1000
+
+
+def test_the_clock_of_the_data_does_not_follow_a_machine_clock_that_is_set_back() -> None:
+    wall = iter([1000, 400, 410])
+    clock = DataClock(lambda: next(wall))
+    assert [clock(report("a", 50)), clock(None), clock(None)] == [50, 50, 60]
+
+
+def test_what_was_taken_from_a_stream_still_comes_when_asked_to_stop() -> None:
+    class Counted(ListStream):
+        taken = 0
+
+        def take(self, timeout_s: float) -> Observation | None:
+            observation = super().take(timeout_s)
+            self.taken += observation is not None
+            return observation
+
+    streams = [Counted(name, list(range(1000))) for name in ("a", "b", "c")]
+    stop = threading.Event()
+    order = live_order(streams, stop.is_set, lambda _: 7, idle_s=0.01)
+    came = [next(order)[0] for _ in range(5)]
+    stop.set()
+    came += [observation for observation, _ in order]
+    assert len([o for o in came if o is not None]) == sum(stream.taken for stream in streams)
+
+
+def test_carriers_end_when_nobody_comes_for_what_they_hold() -> None:
+    order = live_order([ListStream("deserted", list(range(1000)))], never, lambda _: 7, idle_s=0.01)
+    next(order)
+    order.close()  # type: ignore[attr-defined]
+    assert "carry-deserted" not in {thread.name for thread in threading.enumerate()}
