@@ -36,15 +36,21 @@ def replay(recording: Path, /, *, json: Annotated[bool, Parameter(negative="")] 
     opened = open_recording(recording)
     same = 0
     difference: dict[str, Any] | None = None
+    cut = False
     for then, now in zip_longest(opened.told(), _told_again(opened)):
+        if then is None and not opened.is_whole():
+            cut = True  # the power went, or the recording was full: what was told then is not in it
+            break
         if then != (None if now is None else (now.topic, now.payload)):
             difference = {"result": same, "then": _shown(then), "now": _shown(now and (now.topic, now.payload))}
             break
         same += 1
     if json:
-        print_json({"recording": str(recording), "same": same, "difference": difference})
+        print_json({"recording": str(recording), "same": same, "difference": difference, "cut": cut})
     elif difference is None:
-        print_line(f"{recording}: {same} results, each the same byte for byte")
+        print_line(
+            f"{recording}: {same} results, each the same byte for byte" + (", up to where it ends" if cut else "")
+        )
     else:
         note(f"{recording}: {same} results the same, then a difference")
         note(f"  then: {difference['then']}\n  now:  {difference['now']}")

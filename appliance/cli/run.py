@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import signal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
 
 from appliance.cli.output import note, print_json, print_line
 from appliance.config import load_mission
 from appliance.daemon import Daemon, Summary
+
+UNAVAILABLE: Final = 4
 
 
 def run(
@@ -43,8 +45,9 @@ def run(
         _say(summary)
     if summary.left_in_outbox:
         note(f"{summary.left_in_outbox} envelopes were not acknowledged; they wait in the outbox for the next start")
-        return 4 if until_end else 0
-    return 0
+    if summary.failed:
+        note(f"the run ended without {', '.join(summary.failed)}")
+    return UNAVAILABLE if summary.failed or (until_end and summary.left_in_outbox) else 0
 
 
 def _say(summary: Summary) -> None:

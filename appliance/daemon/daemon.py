@@ -27,14 +27,15 @@ from appliance.daemon.plan import bus_settings, feed_specs, path_plan
 from appliance.daemon.publisher import Publisher
 from appliance.daemon.streams import CameraStream, PlainStream
 from appliance.domain import Observation
+from appliance.errors import ApplianceError
 from appliance.feeds import Feed, open_feed
-from appliance.host.clock import now_ns
+from appliance.host.clock import now_ns, steady_ns
 from appliance.host.notify import notify
 from appliance.pipeline.intake import DataClock, live_order, replay_order
 from appliance.pipeline.path import OnePath
 from appliance.pipeline.results import Result, status_result
 from appliance.pipeline.warm import warm
-from appliance.recorder import Recorder
+from appliance.recorder import NoRecording, Recorder
 from appliance.sealing import PrivateIdentity, PublicIdentity, Sender
 from appliance.slots import Slots
 
@@ -43,6 +44,8 @@ log: Final = logging.getLogger("appliance")
 _IDLE_S: Final = 0.05
 #: After this many answered frames a new release counts as healthy and is confirmed.
 HEALTHY_FRAMES: Final = 30
+#: How often the service manager hears that the path is at work, however seldom recipients hear it.
+_ALIVE_NS: Final = 1_000_000_000
 #: How long the end waits for the broker's acknowledgements before it leaves them to the next start.
 DRAIN_S: Final = 30.0
 
@@ -56,6 +59,8 @@ class Summary:
     sealed: int
     acknowledged: int
     left_in_outbox: int
+    failed: tuple[str, ...]
+    """Feeds and models that did not do their work to the end, where nobody asked the run to stop."""
     counts: Mapping[str, int]
     status: Mapping[str, Any]
 
@@ -70,9 +75,11 @@ class Daemon:
         self._replays = any(feed.pace == "fast" for feed in self._mission.feeds)
         self._of_files = all(feed.uri.startswith("file:") for feed in self._mission.feeds)
         self._stopping = threading.Event()
-        self._status_ns = 0
+        self._status_due_ns = self._alive_due_ns = 0
         self._arrived_ns = 0
         self._unconfirmed: list[Engine] = []
+        self._recorder: Recorder | None = None
+        self._unrecorded: NoRecording | None = None
 
     def stop(self) -> None:
         """Ask the run to end in order; safe from a signal handler or another thread."""
@@ -154,7 +161,12 @@ class Daemon:
         if self._mission.record is None:
             return None
         path = self._loaded.resolve(self._mission.record.path) / f"{self._mission.unit.id}-{self._epoch:06d}.mcap"
-        recorder = Recorder(path, plan=plan, max_bytes=self._mission.record.max_bytes)
+        try:
+            recorder = Recorder(path, plan=plan, max_bytes=self._mission.record.max_bytes)
+        except OSError as e:  # costs the recording, never the run; the status says so
+            self._unrecorded = NoRecording(failure=f"{path}: {e.strerror}")
+            log.error("no recording: %s", self._unrecorded.failure)  # noqa: TRY400 - the reason is the message
+            return None
         house.callback(recorder.close)
         return recorder
 
@@ -190,10 +202,12 @@ class Daemon:
             yield from replay_order(self._streams, self._stopping.is_set)
             return
         clock = DataClock(now_ns) if self._of_files else _wall_clock
-        yield from live_order(self._streams, self._stopping.is_set, clock, idle_s=_IDLE_S, done=self._all_read)
+        yield from live_order(self._streams, self._stopping.is_set, clock, idle_s=_IDLE_S, done=self._is_done)
 
-    def _all_read(self) -> bool:
-        """Whether every feed that can end has ended; a live feed never does, and neither does an inbox folder."""
+    def _is_done(self) -> bool:
+        """Whether every feed that can end has ended, where that ends the run; a live feed and an inbox never do."""
+        if not self._until_end:
+            return False
         files = {feed.name for feed in self._mission.feeds if feed.uri.startswith("file:")}
         ending = [stream for stream in self._streams if stream.name in files]
         return bool(ending) and all(stream.ended for stream in ending)
@@ -205,11 +219,14 @@ class Daemon:
                 self._recorder.told(result.topic, result.payload, at_ns)
 
     def _tell_status(self) -> None:
-        at_ns = now_ns()
-        if at_ns - self._status_ns < self._mission.picture.status_interval_s * 1e9:
+        steady = steady_ns()
+        if steady >= self._alive_due_ns:
+            self._alive_due_ns = steady + _ALIVE_NS
+            notify("WATCHDOG=1")
+        if steady < self._status_due_ns:
             return
-        self._status_ns = at_ns
-        notify("WATCHDOG=1")
+        self._status_due_ns = steady + round(self._mission.picture.status_interval_s * 1e9)
+        at_ns = now_ns()
         self._confirm_healthy(at_ns)
         body = self._status()
         self._publisher.publish((status_result(body, unit=self._mission.unit.id, produced_ns=at_ns),))
@@ -217,8 +234,22 @@ class Daemon:
     def _confirm_healthy(self, at_ns: int) -> None:
         for engine in list(self._unconfirmed):
             if engine.lane.status().answered >= HEALTHY_FRAMES:
-                self._slots.confirm(engine.active.product, at_ns)
                 self._unconfirmed.remove(engine)
+                self._confirm(engine, at_ns)
+
+    def _confirm(self, engine: Engine, at_ns: int) -> None:
+        try:
+            if self._is_in_service(engine):
+                self._slots.confirm(engine.active.product, at_ns)
+            else:
+                log.info("model %s: another release was put in service meanwhile, and has yet to run", engine.name)
+        except (ApplianceError, OSError) as e:
+            # A full disk or a damaged trust state ends no service; the release is confirmed by the next healthy start.
+            log.error("model %s: healthy, but that cannot be put on record: %s", engine.name, e)  # noqa: TRY400
+
+    def _is_in_service(self, engine: Engine) -> bool:
+        running = (engine.active.product, engine.active.slot, engine.active.release_digest)
+        return running in {(v.product, v.slot, v.release_digest) for v in self._slots.list() if v.active}
 
     def _status(self) -> dict[str, Any]:
         return status_body(
@@ -227,7 +258,7 @@ class Daemon:
             missing=tuple(self._missing.values()),
             link=self._link.status(),
             outbox=self._outbox.status(),
-            recorder=self._recorder,
+            recorder=self._recorder or self._unrecorded,
             counts=self._path.counts + self._publisher.counts,
         )
 
@@ -243,10 +274,27 @@ class Daemon:
             self._recorder.end(end_ns)
         self._tell(self._path.finish(end_ns), end_ns)
         self._publisher.publish((status_result(self._last_status, unit=self._mission.unit.id, produced_ns=now_ns()),))
-        self._audit.append("daemon.end", now_ns(), epoch=self._epoch, sealed=self._publisher.sealed)
-        self._publisher.close(self._audit.checkpoint())
+        self._publisher.close(self._last_checkpoint())
         if not self._outbox.wait_acknowledged(DRAIN_S):
             log.warning("the broker has not acknowledged everything; the rest waits in the outbox for the next start")
+
+    def _last_checkpoint(self) -> bytes:
+        try:
+            self._audit.append("daemon.end", now_ns(), epoch=self._epoch, sealed=self._publisher.sealed)
+            return self._audit.checkpoint()
+        except (ApplianceError, OSError) as e:
+            # Recipients are owed the close all the same; without a checkpoint it says that there was none.
+            log.error("the audit log cannot be written: %s", e)  # noqa: TRY400 - the reason is the message
+            return b""
+
+    def _failed(self) -> tuple[str, ...]:
+        if self._stopping.is_set():
+            return ()
+        return (
+            *(f"feed {feed['name']}" for feed in self._last_status["feeds"] if feed["state"] == "failed"),
+            *(f"model {lane['name']}" for lane in self._last_status["lanes"] if lane["state"] == "failed"),
+            *(f"model {name}" for name in self._missing),
+        )
 
     def _summary(self) -> Summary:
         outbox = self._outbox.status()
@@ -256,6 +304,7 @@ class Daemon:
             sealed=self._publisher.sealed,
             acknowledged=outbox.acknowledged,
             left_in_outbox=outbox.waiting,
+            failed=self._failed(),
             counts=dict(self._path.counts + self._publisher.counts),
             status=self._last_status,
         )

@@ -50,12 +50,15 @@ class NoEngine:
 def load_engines(models: tuple[Model, ...], slots: Slots, now_ns: int) -> dict[str, Engine | NoEngine]:
     """Every model of the mission by name, loaded or with the reason why not."""
     cv2.setNumThreads(1)  # one lane, one thread: OpenCV's own pool would fight the lanes for cores
-    return {model.name: _load(model, slots, now_ns) for model in models}
+    started: dict[str, ActiveModel] = {}
+    return {model.name: _load(model, slots, started, now_ns) for model in models}
 
 
-def _load(model: Model, slots: Slots, now_ns: int) -> Engine | NoEngine:
+def _load(model: Model, slots: Slots, started: dict[str, ActiveModel], now_ns: int) -> Engine | NoEngine:
     try:
-        active = slots.starting(model.bundle, now_ns)
+        if model.bundle not in started:  # two models of one product are one start of it
+            started[model.bundle] = slots.starting(model.bundle, now_ns)
+        active = started[model.bundle]
         providers = [PROVIDERS[name] for name in model.providers]
         runner = open_runner(active.model, active.manifest, providers=providers, threads=model.threads)
     except (BundleRefused, EngineUnavailable) as e:

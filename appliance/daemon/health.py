@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ from appliance.bus import LinkStatus, OutboxStatus
 from appliance.daemon.engines import NoEngine
 from appliance.feeds import FeedStatus
 from appliance.inference.lane import LaneStatus
-from appliance.recorder import Recorder
+from appliance.recorder import NoRecording, Recorder
 
 
 def status_body(
@@ -21,7 +22,7 @@ def status_body(
     missing: Sequence[NoEngine],
     link: LinkStatus,
     outbox: OutboxStatus,
-    recorder: Recorder | None,
+    recorder: Recorder | NoRecording | None,
     counts: Mapping[str, int],
 ) -> dict[str, Any]:
     """The status as JSON-ready values. ``sick`` names each part that does not do its work, with its reason."""
@@ -44,7 +45,11 @@ def status_body(
 
 
 def _plain(status: object) -> Any:
-    return msgspec.to_builtins(status, enc_hook=dict)
+    return msgspec.to_builtins(status, enc_hook=_built_in)
+
+
+def _built_in(value: object) -> Any:
+    return dict(value) if isinstance(value, Mapping) else value.name if isinstance(value, Path) else str(value)
 
 
 def _sick_feeds(feeds: Sequence[FeedStatus]) -> list[str]:
@@ -64,7 +69,7 @@ def _sick_outbox(outbox: OutboxStatus) -> list[str]:
     return [] if outbox.state == "good" else [f"outbox: {outbox.trouble}"]
 
 
-def _sick_recorder(recorder: Recorder | None) -> list[str]:
+def _sick_recorder(recorder: Recorder | NoRecording | None) -> list[str]:
     if recorder is None or not (recorder.full or recorder.failure):
         return []
     return [f"recording: {recorder.failure or 'full'}"]

@@ -14,9 +14,10 @@ from typing import Final
 
 from appliance.bus import Outbox
 from appliance.bus import Priority as OutboxPriority
-from appliance.errors import BusUnavailable
+from appliance.errors import BusUnavailable, EnvelopeRefused
 from appliance.pipeline.results import Priority, Result
 from appliance.sealing import Envelope, Sender
+from appliance.sealing.control import MAX_SHED_RUNS
 
 ORDER: Final[dict[Priority, OutboxPriority]] = {
     "alert": OutboxPriority.ALERT,
@@ -37,7 +38,7 @@ class Publisher:
         self._sender = sender
         self._outbox = outbox
         self._waiting: deque[tuple[Envelope, OutboxPriority]] = deque()
-        self._given_up: list[int] = []
+        self._given_up: list[Run] = []
         self.counts: Counter[str] = Counter()
 
     @property
@@ -50,20 +51,47 @@ class Publisher:
         self._outbox.put_many([(self._sender.grant(), OutboxPriority.GRANT)])
 
     def publish(self, results: Sequence[Result]) -> None:
-        """Seal results and make them durable, in order; where the disk refuses, they wait."""
-        self._waiting.extend(
-            (self._sender.seal(result.topic, result.payload), ORDER[result.priority]) for result in results
-        )
+        """Seal results and make them durable, in order; where the disk refuses, they wait.
+
+        A result that no envelope holds is left out and counted.
+        """
+        for result in results:
+            self._seal(result)
         self._flush()
+
+    def _seal(self, result: Result) -> None:
+        try:
+            envelope = self._sender.seal(result.topic, result.payload)
+        except EnvelopeRefused as e:
+            if e.reason != "size":
+                raise
+            self.counts["results_too_large"] += 1
+            return
+        self._waiting.append((envelope, ORDER[result.priority]))
 
     def close(self, checkpoint: bytes = b"") -> None:
         """Put the close out: how many frames there were, so that a missing one shows, and the audit checkpoint."""
         self._flush()
-        lost = [envelope.counter for envelope, _ in self._waiting] + self._given_up
-        shed = merged([*self._outbox.shed_runs(self._sender.epoch), *_runs(lost)])
+        waiting = _runs(envelope.counter for envelope, _ in self._waiting)
+        shed = merged([*self._shed_by_outbox(), *self._given_up, *waiting])
         self._waiting.clear()
-        self._waiting.append((self._sender.close(checkpoint, shed), OutboxPriority.CLOSE))
+        self._waiting.append((self._sender.close(checkpoint, shed[:MAX_SHED_RUNS]), OutboxPriority.CLOSE))
         self._flush()
+
+    def _shed_by_outbox(self) -> tuple[Run, ...]:
+        try:
+            return self._outbox.shed_runs(self._sender.epoch)
+        except BusUnavailable:  # the close is worth more than its list of gaps
+            self.counts["disk_refusals"] += 1
+            return ()
+
+    def _give_up(self, counter: int) -> None:
+        """Remember a gap as a run: a disk may refuse for months."""
+        if self._given_up and self._given_up[-1][1] == counter - 1:
+            self._given_up[-1] = (self._given_up[-1][0], counter)
+        else:
+            self._given_up.append((counter, counter))
+        self.counts["results_given_up"] += 1
 
     def _flush(self) -> None:
         if not self._waiting:
@@ -73,8 +101,7 @@ class Publisher:
         except BusUnavailable:
             self.counts["disk_refusals"] += 1
             while len(self._waiting) > MAX_WAITING:
-                self._given_up.append(self._waiting.popleft()[0].counter)
-                self.counts["results_given_up"] += 1
+                self._give_up(self._waiting.popleft()[0].counter)
             return
         self._waiting.clear()
 

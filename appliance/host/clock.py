@@ -19,6 +19,11 @@ def now_ns() -> int:
     return time.time_ns()
 
 
+def steady_ns() -> int:
+    """Nanoseconds that only go forward, whatever becomes of the machine's clock; for intervals, never for dates."""
+    return time.monotonic_ns()
+
+
 def clock_state() -> Literal["synchronised", "free-running"]:
     """Whether the kernel believes that its clock is disciplined (``adjtimex`` with modes 0, read-only)."""
     try:

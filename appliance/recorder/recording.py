@@ -9,6 +9,7 @@ A recording cut off by a power failure is read up to its last whole chunk.
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -33,6 +34,9 @@ _RESULT: Final = "result"
 _PLAN: Final = "plan"
 _CHUNK_BYTES: Final = 64 * 1024
 _MAX_RECORD_BYTES: Final = 16 * 1024 * 1024
+#: What people wrote and where things are, in plain: for the appliance's own user alone.
+_FOLDER_MODE: Final = 0o700
+_FILE_MODE: Final = 0o600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,16 +48,28 @@ class Arrival:
     last: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoRecording:
+    """A recording that was asked for and could not be begun, and why; the run goes on without it."""
+
+    failure: str
+    full: bool = False
+
+
 class Recorder:
-    """Appends to one recording. At ``max_bytes`` it stops and says so in ``full``; the run goes on."""
+    """Appends to one recording. At ``max_bytes`` it stops and says so in ``full``; the run goes on.
+
+    It stops between one observation and the next, so that a full recording still holds all that was told of each.
+    """
 
     def __init__(self, path: Path, *, plan: bytes, max_bytes: int) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
         self.path = path
         self.full = False
         self.failure = ""
         self._max_bytes = max_bytes
-        self._file = path.open("xb")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self._file = os.fdopen(os.open(path, flags, _FILE_MODE), "wb")
         self._writer: Any = Writer(self._file, chunk_size=_CHUNK_BYTES)
         self._writer.start(profile="", library="edge-appliance")
         self._writer.add_metadata(_PLAN, {"plan": plan.decode()})
@@ -66,6 +82,7 @@ class Recorder:
 
     def arrival(self, observation: Observation | None, now_ns: int) -> None:
         """Record one observation, or a tick."""
+        self.full = self.full or (not self._file.closed and self._file.tell() >= self._max_bytes)
         topic = _TICK if observation is None else type(observation).__name__
         self._add(topic, b"{}" if observation is None else msgspec.json.encode(observation), now_ns)
 
@@ -80,8 +97,8 @@ class Recorder:
     def close(self) -> None:
         """Finish the file; a recording that is not closed can still be read."""
         try:
-            self._writer.finish()
-            self._file.close()
+            with self._file:
+                self._writer.finish()
         except OSError as e:
             self.failure = str(e)
 
@@ -90,7 +107,6 @@ class Recorder:
             return
         try:
             self._writer.add_message(self._channels[topic], log_time=now_ns, data=data, publish_time=now_ns)
-            self.full = self._file.tell() >= self._max_bytes
         except OSError as e:  # a full or failing disk ends the recording, never the run
             self.failure = str(e)
 
@@ -115,6 +131,10 @@ class Recording:
                 yield Arrival(observation=None, now_ns=time_ns, last=topic == _END)
             elif topic in _KINDS:
                 yield Arrival(observation=_decoded(topic, data), now_ns=time_ns)
+
+    def is_whole(self) -> bool:
+        """Whether it goes on to the end of the run; one that is full or was cut off does not."""
+        return any(topic == _END for topic, _, _ in _messages(self.path))
 
     def told(self) -> Iterator[tuple[str, bytes]]:
         """Topic and payload of every result, in order."""

@@ -90,3 +90,28 @@ def test_a_file_that_is_no_recording_is_refused(tmp_path: Path, content: bytes) 
 def test_an_absent_recording_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Stop, match="No such file"):
         open_recording(tmp_path / "r.mcap")
+
+
+def test_a_recording_is_for_its_owner_alone(tmp_path: Path) -> None:
+    record(tmp_path / "new" / "r.mcap").close()
+    assert (tmp_path / "new" / "r.mcap").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "new").stat().st_mode & 0o077 == 0
+
+
+def test_a_full_recording_holds_all_that_was_told_of_its_last_observation(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "r.mcap", plan=b"{}", max_bytes=1_000)
+    for n in range(5_000):
+        recorder.arrival(OBSERVATIONS[2], n)
+        for part in range(3):
+            recorder.told(f"edge/v1/quay-01/entity/{part}", b"{}", n)
+    recorder.end(5_000)
+    recorder.close()
+    recording = open_recording(tmp_path / "r.mcap")
+    assert recorder.full
+    assert not recording.is_whole()
+    assert len(list(recording.told())) == 3 * len(list(recording.arrivals()))
+
+
+def test_a_recording_that_goes_on_to_the_end_is_whole(tmp_path: Path) -> None:
+    record(tmp_path / "r.mcap").close()
+    assert open_recording(tmp_path / "r.mcap").is_whole()
