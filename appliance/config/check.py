@@ -7,11 +7,14 @@ no socket; an absent sensor is the feed's business, because sensors come and go.
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
+from appliance.config.faults import without_login
 from appliance.config.mission import Bus, FeedTable, Lens, Mission
 from appliance.errors import ApplianceError, Fault
 from appliance.feeds.uris import SCHEMES, parse_uri
@@ -36,9 +39,19 @@ def sense_faults(mission: Mission, *, file: str, resolve: Resolve) -> list[Fault
         at = f"feeds[{index}]"
         findings.extend(_uri(feed, at, resolve))
         findings.extend(_camera(feed, at, mission) if feed.kind == "video" else _not_a_camera(feed, at))
-    if mission.record is not None and resolve(mission.record.path).is_file():
+    if mission.record is not None and _is_file(resolve(mission.record.path)):
         findings.append(("record.path", "a file", "a directory, which may be new"))
-    return [Fault(file=file, key=key, found=found, expected=expected) for key, found, expected in findings]
+    return [
+        Fault(file=file, key=key, found=without_login(found), expected=expected) for key, found, expected in findings
+    ]
+
+
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113 - pathlib raises where a name is too long or a folder is closed to us
+
+
+def _is_dir(path: Path) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112 - as above
 
 
 def _names(mission: Mission) -> Iterator[Finding]:
@@ -57,7 +70,7 @@ def _unit(mission: Mission, resolve: Resolve) -> Iterator[Finding]:
     fault = _identity_fault(path, _private, "device", unit)
     if fault:
         yield "unit.identity", fault, f"the private identity of a device named '{unit}' (`appliance keys new device`)"
-    if resolve(mission.unit.state).is_file():
+    if _is_file(resolve(mission.unit.state)):
         yield "unit.state", "a file", "a directory, which may be new"
     if mission.unit.position == "gnss" and all(feed.kind != "gnss" for feed in mission.feeds):
         yield "unit.position", "'gnss' without a gnss feed", "a feed of kind gnss, or 'surveyed'"
@@ -97,18 +110,22 @@ def _bus(bus: Bus, resolve: Resolve) -> Iterator[Finding]:
             yield f"bus.{key}", "nothing", "a PEM file, because mqtts:// identifies by certificate"
         elif not wants_tls and value is not None:
             yield f"bus.{key}", f"'{value}' with {bus.url}", "no certificate files, or an mqtts:// url"
-        elif value is not None and not resolve(value).is_file():
+        elif value is not None and not _is_file(resolve(value)):
             yield f"bus.{key}", f"{resolve(value)}, which is not there", "a PEM file"
 
 
 def _bus_address(bus: Bus) -> Iterator[Finding]:
     scheme, _, rest = bus.url.partition(":")
-    host, _, port = rest.removeprefix("//").rpartition(":") if scheme != "embedded" else ("", "", rest)
-    if not host:
-        host, port = (port, "") if not port.isdigit() else ("", port)
-    if port and not (port.isdigit() and 1 <= int(port) <= 65_535):
+    try:
+        parts = urlsplit(bus.url if scheme != "embedded" else f"mqtt://localhost:{rest}")
+        host, port = parts.hostname or "", parts.port
+    except ValueError:  # of urllib: not a number, or beyond 65535
+        host, port = "", 0
+    if port == 0:
         yield "bus.url", bus.url, "a port from 1 to 65535"
-    if scheme == "mqtt" and not _is_loopback(host):
+    elif not host:
+        yield "bus.url", bus.url, "the name or address of a broker"
+    elif scheme == "mqtt" and not _is_loopback(host):
         yield "bus.url", bus.url, "mqtts:// for a broker that is not on this machine"
 
 
@@ -159,9 +176,9 @@ def _uri(feed: FeedTable, at: str, resolve: Resolve) -> Iterator[Finding]:
         yield f"{at}.uri", feed.uri, f"one of {schemes} for a {feed.kind} feed"
         return
     place = resolve(uri.path)
-    if uri.scheme == "file" and not place.is_file():
+    if uri.scheme == "file" and not _is_file(place):
         yield f"{at}.uri", f"{place}, which is not there", "a file"
-    if uri.scheme == "dir" and not place.is_dir():
+    if uri.scheme == "dir" and not _is_dir(place):
         yield f"{at}.uri", f"{place}, which is not there", "a directory"
 
 

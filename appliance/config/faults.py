@@ -7,16 +7,18 @@ missions. A key is converted on its own, so that one wrong value hides no other.
 from __future__ import annotations
 
 import difflib
+import re
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from appliance.errors import Fault
 
 MAX_SHOWN = 60
+_LOGIN: Final = re.compile(r"//\S*@")
 
 
 def faults_of(struct: type[msgspec.Struct], raw: object, *, file: str, at: str = "") -> list[Fault]:
@@ -112,8 +114,13 @@ def nearest(key: str, known: tuple[str, ...]) -> str:
 
 def shown(value: object) -> str:
     """A value as a person wrote it, cut to a readable length."""
-    text = repr(value)
+    text = without_login(repr(value))
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
+
+
+def without_login(text: str) -> str:
+    """A text without the user and password of a URL; what is said of a mission goes to logs."""
+    return _LOGIN.sub("//…@", text)
 
 
 def join(at: str, key: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,7 @@ class LoadedMission:
 
     def resolve(self, path: str) -> Path:
         """A path of the mission, relative to the mission file."""
-        return (self.path.parent / path).resolve()
+        return Path(os.path.realpath(self.path.parent / path))  # a loop of links is told when it is opened
 
 
 def load_mission(path: Path) -> LoadedMission:
@@ -57,7 +58,7 @@ def parse_mission(text: str, path: Path) -> LoadedMission:
     file = str(path)
     try:
         raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
+    except (ValueError, RecursionError) as e:  # beside syntax: numbers of thousands of digits, thousands of brackets
         raise ConfigError((Fault(file=file, key="(syntax)", found=str(e), expected="a TOML 1.0 file"),)) from e
     lines = key_lines(text)
     faults = faults_of(Mission, raw, file=file)

@@ -33,6 +33,9 @@ Latitude = Annotated[float, Meta(ge=-90, le=90, description="degrees north, -90 
 Longitude = Annotated[float, Meta(ge=-180, le=180, description="degrees east, -180 to 180")]
 Altitude = Annotated[float, Meta(ge=-500, le=20_000, description="metres above the ellipsoid, -500 to 20000")]
 Positive = Annotated[float, Meta(gt=0, le=1e9, description="a number above 0")]
+FocalLength = Annotated[float, Meta(ge=1, le=1e6, description="pixels, 1 to 1000000")]
+Coefficient = Annotated[float, Meta(ge=-1000, le=1000)]
+PathText = Annotated[str, Meta(min_length=1, pattern=r"^[^\x00]*$", description="a path without NUL")]
 Probability = Annotated[float, Meta(gt=0, lt=1, description="a probability between 0 and 1, both excluded")]
 SmallAngle = Annotated[float, Meta(gt=0, le=45, description="degrees, above 0 and at most 45")]
 
@@ -54,8 +57,8 @@ class Unit(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     id: Name
     origin: Place
-    identity: Annotated[str, Meta(min_length=1, description="path of the device's private identity file")]
-    state: Annotated[str, Meta(min_length=1, description="path of the state directory")] = "state"
+    identity: Annotated[PathText, Meta(description="path of the device's private identity file")]
+    state: Annotated[PathText, Meta(description="path of the state directory")] = "state"
     position: Annotated[
         Literal["surveyed", "gnss"], Meta(description="'surveyed' (the origin is right) or 'gnss' (a gnss feed says)")
     ] = "surveyed"
@@ -72,12 +75,12 @@ class Bus(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
         ),
     ]
     recipients: Annotated[
-        tuple[str, ...],
+        tuple[PathText, ...],
         Meta(min_length=1, max_length=64, description="1 to 64 paths of recipients' public identity files"),
     ]
-    ca: str | None = None
-    certificate: str | None = None
-    key: str | None = None
+    ca: PathText | None = None
+    certificate: PathText | None = None
+    key: PathText | None = None
     resend_window_s: Annotated[float, Meta(ge=0, le=86_400, description="seconds, 0 to 86400")] = 60.0
 
 
@@ -122,12 +125,12 @@ class Lens(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     width_px: Annotated[int, Meta(ge=16, le=16_384, description="pixels, 16 to 16384")]
     height_px: Annotated[int, Meta(ge=16, le=16_384, description="pixels, 16 to 16384")]
     hfov_deg: Annotated[float, Meta(gt=0, lt=175, description="degrees, above 0 and below 175")] | None = None
-    fx_px: Positive | None = None
-    fy_px: Positive | None = None
+    fx_px: FocalLength | None = None
+    fy_px: FocalLength | None = None
     cx_px: float | None = None
     cy_px: float | None = None
     distortion: Annotated[
-        tuple[float, ...], Meta(max_length=5, description="up to five numbers k1, k2, p1, p2, k3")
+        tuple[Coefficient, ...], Meta(max_length=5, description="up to five numbers k1, k2, p1, p2, k3")
     ] = ()
     ground_altitude_m: Altitude = 0.0
     terrain_sigma_m: Positive = 1.0
@@ -171,7 +174,7 @@ class FeedTable(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Record(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where observations and pictures are recorded, in plain; leave the table out to record nothing."""
 
-    path: Annotated[str, Meta(min_length=1, description="path of a directory")]
+    path: Annotated[PathText, Meta(description="path of a directory")]
     max_bytes: Annotated[int, Meta(ge=1_000_000, description="bytes, at least 1000000")] = 4_000_000_000
 
 

@@ -194,3 +194,50 @@ def test_the_schema_names_every_table() -> None:
     definitions = schema["$defs"]
     assert isinstance(definitions, dict)
     assert {"Unit", "Bus", "FeedTable", "Model", "Pose", "Lens"} <= set(definitions)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ('identity = "device.json"', 'identity = "a\\u0000b"', "unit.identity"),
+        ('["ops.public.json"]', '["a\\u0000b"]', "bus.recipients"),
+        ('identity = "device.json"', 'identity = "loop"', "unit.identity"),
+        ("file:clip.mp4", "file:" + "a" * 1000, "feeds[0].uri"),
+        ("file:clip.mp4", "file:loop", "feeds[0].uri"),
+        ('url = "embedded"', 'url = "mqtts://h:²"', "bus.url"),
+        ('url = "embedded"', 'url = "mqtts://:8883"', "bus.url"),
+        ("hfov_deg = 60", "hfov_deg = 60, distortion = [nan]", "feeds[0].lens.distortion"),
+        ("hfov_deg = 60", "fx_px = 1e-300, fy_px = 1e-300", "feeds[0].lens.fx_px"),
+        ("width_px = 1280", "width_px = " + "9" * 5000, "(syntax)"),
+        ("[unit]", "x = " + "[" * 20_000 + "\n[unit]", "(syntax)"),
+    ],
+    ids=lambda value: str(value)[:24],
+)
+def test_what_no_file_system_or_parser_takes_is_a_fault_and_no_crash(
+    old: str, new: str, key: str, mission_folder: Callable[[], Path]
+) -> None:
+    folder = mission_folder()
+    (folder / "loop").symlink_to("loop")
+    with pytest.raises(ConfigError) as caught:
+        parse_mission(GOOD.replace(old, new, 1), folder / "m.toml")
+    assert key in {fault.key for fault in caught.value.faults}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("udp:127.0.0.1:10110", "rtsp://bob:hunter2@camera/x"),
+        ('url = "embedded"', 'url = "mqtts://bob:hunter2@broker"'),
+        ("file:clip.mp4", "rtsp://bob:hunter2@camera/" + "x" * 1100),
+    ],
+    ids=["scheme", "bus", "length"],
+)
+def test_no_fault_shows_a_password(old: str, new: str, mission_folder: Callable[[], Path]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_mission(GOOD.replace(old, new, 1), mission_folder() / "m.toml")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["mqtt://[::1]", "mqtt://[::1]:1883", "mqtt://localhost", "embedded:1884"])
+def test_every_way_to_write_this_machine_is_right(url: str, mission_folder: Callable[[], Path]) -> None:
+    parse_mission(GOOD.replace('url = "embedded"', f'url = "{url}"'), mission_folder() / "m.toml")
