@@ -168,7 +168,11 @@ class _Listening:
 
 
 def _show_result(result: Opened, *, as_json: bool) -> None:
-    body = msgspec.json.decode(result.payload, type=dict[str, Any])
+    try:
+        body = msgspec.json.decode(result.payload, type=dict[str, Any])
+    except msgspec.DecodeError as e:  # sealed by a trusted unit, but no JSON: told once, never again and again
+        note(f"{result.topic}, epoch {result.epoch}, counter {result.counter}: not a result that can be read: {e}")
+        return
     if as_json:
         opened = time_text(now_ns())
         print_json({**body, "topic": result.topic, "epoch": result.epoch, "counter": result.counter, "opened": opened})
@@ -178,7 +182,7 @@ def _show_result(result: Opened, *, as_json: bool) -> None:
 
 
 def _lines(body: dict[str, Any]) -> Iterator[str]:
-    kind = body["schema"].split("/")[1]
+    kind = str(body.get("schema", "//")).split("/")[1]
     if kind == "entity":
         place, sources = body["position"], sorted({e["source_id"] for e in body["evidence"]})
         names = ", ".join(f"{k} {v}" for k, v in body["identities"].items() if k != "tracklet")

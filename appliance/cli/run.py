@@ -36,8 +36,14 @@ def run(
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     daemon = Daemon(load_mission(mission), until_end=until_end)
+
+    def stop_once(*_: object) -> None:
+        """The first signal asks for an orderly end; a second Ctrl-C does not wait for it (exit 130)."""
+        daemon.stop()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
     for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, lambda *_: daemon.stop())
+        signal.signal(signum, stop_once)
     summary = daemon.run()
     if json:
         print_json(summary)

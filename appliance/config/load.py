@@ -24,6 +24,7 @@ from appliance.errors import ConfigError, Fault
 
 #: A mission is written by hand; anything larger is not one.
 MAX_MISSION_BYTES: Final = 1_000_000
+MAX_DOTS: Final = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,7 @@ def parse_mission(text: str, path: Path) -> LoadedMission:
     """Check a mission's text as if it stood at ``path``."""
     file = str(path)
     try:
+        _require_short_keys(text)
         raw = tomllib.loads(text)
     except (ValueError, RecursionError) as e:  # beside syntax: numbers of thousands of digits, thousands of brackets
         raise ConfigError((Fault(file=file, key="(syntax)", found=str(e), expected="a TOML 1.0 file"),)) from e
@@ -70,6 +72,13 @@ def parse_mission(text: str, path: Path) -> LoadedMission:
     if faults:
         raise ConfigError(_placed(faults, lines))
     return loaded
+
+
+def _require_short_keys(text: str) -> None:
+    """The parser takes memory by the square of a dotted key's parts; a mission needs three."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.count(".") > MAX_DOTS:
+            raise ValueError(f"line {number} holds {line.count('.')} dots; at most {MAX_DOTS} are read")
 
 
 def _read(path: Path) -> str:

@@ -35,7 +35,7 @@ from appliance.pipeline.intake import DataClock, live_order, replay_order
 from appliance.pipeline.path import OnePath
 from appliance.pipeline.results import Result, status_result
 from appliance.pipeline.warm import warm
-from appliance.recorder import NoRecording, Recorder
+from appliance.recorder import NoRecording, Recorder, make_room
 from appliance.sealing import PrivateIdentity, PublicIdentity, Sender
 from appliance.slots import Slots
 
@@ -161,8 +161,10 @@ class Daemon:
         if self._mission.record is None:
             return None
         path = self._loaded.resolve(self._mission.record.path) / f"{self._mission.unit.id}-{self._epoch:06d}.mcap"
+        half = self._mission.record.max_bytes // 2  # half of the room for this run, half for those before
         try:
-            recorder = Recorder(path, plan=plan, max_bytes=self._mission.record.max_bytes)
+            make_room(path.parent, self._mission.unit.id, keep_bytes=half)
+            recorder = Recorder(path, plan=plan, max_bytes=half)
         except OSError as e:  # costs the recording, never the run; the status says so
             self._unrecorded = NoRecording(failure=f"{path}: {e.strerror}")
             log.error("no recording: %s", self._unrecorded.failure)  # noqa: TRY400 - the reason is the message

@@ -16,8 +16,6 @@ from typing import Final, Protocol
 from appliance.domain import DetectedFrame, Fix, Observation, Plot, Report
 
 _WAIT_S: Final = 0.2
-#: Room between the streams and the path; small, so that back-pressure reaches the feeds, where dropping is counted.
-_HANDOVER: Final = 8
 #: So often nothing came after the end before it is believed: an observation may be in a carrier's hand.
 _QUIET_TURNS: Final = 2
 
@@ -133,14 +131,17 @@ def live_order(
 
 
 class _Handover:
-    """The small room between the carriers and the path, and how both hear that it is over.
+    """Where the carriers and the path meet: each stream has at most one observation here.
 
-    ``ended``: take nothing more from the streams. ``deserted``: nobody comes for what is in hand either.
+    A stream is asked for its next observation only when the one before is through: asking tells its sender that we have
+    it for good, and we have it for good when its results are durable. ``ended``: take nothing more from the streams.
+    ``deserted``: nobody comes for what is in hand either.
     """
 
     def __init__(self, stopping: Callable[[], bool]) -> None:
         self._stopping = stopping
-        self._arrivals: queue.Queue[Observation] = queue.Queue(maxsize=_HANDOVER)
+        self._arrivals: queue.SimpleQueue[tuple[Observation, threading.Event]] = queue.SimpleQueue()
+        self._through = threading.Event()
         self.ended = threading.Event()
         self.deserted = threading.Event()
 
@@ -149,23 +150,21 @@ class _Handover:
         return self._arrivals.empty()
 
     def take(self, timeout_s: float) -> Observation | None:
+        """The next observation, or None where none came; asking says that the one before is through."""
+        self._through.set()
         try:
-            return self._arrivals.get(timeout=timeout_s)
+            observation, self._through = self._arrivals.get(timeout=timeout_s)
         except queue.Empty:
             return None
+        return observation
 
     def carry(self, stream: Stream) -> None:
         while not (self._stopping() or self.ended.is_set()):
             observation = stream.take(_WAIT_S)
             if observation is not None:
-                self._put(observation)
+                through = threading.Event()
+                self._arrivals.put((observation, through))
+                while not (through.wait(_WAIT_S) or self.deserted.is_set()):
+                    pass
             elif stream.ended:
                 return
-
-    def _put(self, observation: Observation) -> None:
-        while not self.deserted.is_set():
-            try:
-                self._arrivals.put(observation, timeout=_WAIT_S)
-            except queue.Full:
-                continue
-            return

@@ -1,5 +1,5 @@
 """Recordings of what came in and what was told, in MCAP, so that a run can be made again."""
 
-from appliance.recorder.recording import Arrival, NoRecording, Recorder, Recording, open_recording
+from appliance.recorder.recording import Arrival, NoRecording, Recorder, Recording, make_room, open_recording
 
-__all__ = ["Arrival", "NoRecording", "Recorder", "Recording", "open_recording"]
+__all__ = ["Arrival", "NoRecording", "Recorder", "Recording", "make_room", "open_recording"]

@@ -117,6 +117,17 @@ class Recorder:
         self.close()
 
 
+def make_room(folder: Path, unit: str, *, keep_bytes: int) -> None:
+    """Remove the oldest recordings of ``unit`` until what is left takes at most ``keep_bytes``. Raises OSError."""
+    recordings = sorted(folder.glob(f"{unit}-*.mcap"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+    taken = sum(path.stat().st_size for path in recordings)
+    for path in recordings:
+        if taken <= keep_bytes:
+            return
+        taken -= path.stat().st_size
+        path.unlink()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
     """A recording on disk: the plan, then arrivals and results in the order in which they were written."""

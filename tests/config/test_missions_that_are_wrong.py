@@ -241,3 +241,8 @@ def test_no_fault_shows_a_password(old: str, new: str, mission_folder: Callable[
 @pytest.mark.parametrize("url", ["mqtt://[::1]", "mqtt://[::1]:1883", "mqtt://localhost", "embedded:1884"])
 def test_every_way_to_write_this_machine_is_right(url: str, mission_folder: Callable[[], Path]) -> None:
     parse_mission(GOOD.replace('url = "embedded"', f'url = "{url}"'), mission_folder() / "m.toml")
+
+
+def test_a_key_of_thousands_of_parts_is_refused_before_it_takes_memory(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="dots"):
+        parse_mission(".".join(["a"] * 50_000) + " = 1", tmp_path / "m.toml")

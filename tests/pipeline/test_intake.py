@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from itertools import pairwise
 
@@ -127,3 +128,22 @@ def test_carriers_end_when_nobody_comes_for_what_they_hold() -> None:
     next(order)
     order.close()  # type: ignore[attr-defined]
     assert "carry-deserted" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_stream_is_asked_again_only_when_the_observation_before_is_through() -> None:
+    """Asking acknowledges: a report that is asked past before its results are durable would be lost by a kill."""
+
+    class Acknowledging(ListStream):
+        asked = 0
+
+        def take(self, timeout_s: float) -> Observation | None:
+            self.asked += 1
+            return super().take(timeout_s)
+
+    stream = Acknowledging("inbox", [1, 2, 3])
+    order = live_order([stream], never, lambda _: 7, idle_s=0.5)
+    for number in (1, 2, 3):
+        assert next(order)[0] is not None
+        time.sleep(0.05)
+        assert stream.asked == number, "the path still works on it"
+    order.close()

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from appliance.domain import DetectedFrame, Detection, Fix, Geodetic, Identity, Observation, Plot, Report
 from appliance.errors import Stop
-from appliance.recorder import Arrival, Recorder, open_recording
+from appliance.recorder import Arrival, Recorder, make_room, open_recording
 
 HERE = Geodetic(latitude_deg=50.8, longitude_deg=-1.1)
 OBSERVATIONS: tuple[Observation, ...] = (
@@ -115,3 +116,13 @@ def test_a_full_recording_holds_all_that_was_told_of_its_last_observation(tmp_pa
 def test_a_recording_that_goes_on_to_the_end_is_whole(tmp_path: Path) -> None:
     record(tmp_path / "r.mcap").close()
     assert open_recording(tmp_path / "r.mcap").is_whole()
+
+
+def test_the_oldest_recordings_make_room_and_those_of_other_units_stay(tmp_path: Path) -> None:
+    for number, name in enumerate(("quay-01-000001", "quay-01-000002", "quay-01-000003", "mole-02-000001")):
+        path = tmp_path / f"{name}.mcap"
+        path.write_bytes(b"x" * 100)
+        os.utime(path, ns=(number, number))
+    make_room(tmp_path, "quay-01", keep_bytes=250)
+    assert sorted(path.stem for path in tmp_path.iterdir()) == ["mole-02-000001", "quay-01-000002", "quay-01-000003"]
+    make_room(tmp_path / "none", "quay-01", keep_bytes=0)
