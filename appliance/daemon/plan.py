@@ -37,6 +37,10 @@ CAPACITY: Final[Mapping[str, int]] = {
 }
 #: How long one look of a scanning sensor takes where the mission does not say.
 SCAN_S: Final[Mapping[str, float]] = {"radar": 1.0}
+#: An unhurried pace; what moves faster leaves the reach of a sensor sooner.
+PACE_MPS: Final = 4.0
+SHORTEST_HOLD_S: Final = 5.0
+LONGEST_HOLD_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +133,7 @@ def path_plan(loaded: LoadedMission, engines: Sequence[Engine], *, replayed: boo
         fusion=FusionSettings(
             origin=origin,
             unit=mission.unit.id,
+            confirmed_hold_s=_hold_s(mission.feeds),
             sensors={f.name: model for f in mission.feeds if (model := _sensor(f, cameras, origin)) is not None},
         ),
         telling=TellingSettings(
@@ -172,6 +177,21 @@ def camera_model(pose: Pose, lens: Lens) -> CameraModel:
         ground_altitude_m=lens.ground_altitude_m,
         max_range_m=lens.max_range_m,
     )
+
+
+def _hold_s(feeds: Sequence[FeedTable]) -> float:
+    """How long a thing that no sensor looks at is kept: while it may still be within the reach of one.
+
+    In a room that is seconds: whoever comes in a little later is somebody else. Over open water it is a minute.
+    """
+    reach_m = 0.0
+    for feed in feeds:
+        default = DEFAULTS.get(feed.kind)
+        if feed.lens is not None:
+            reach_m = max(reach_m, feed.lens.max_range_m)
+        elif feed.kind == "ais" or default is not None:
+            reach_m = max(reach_m, feed.sensing.max_range_m or (default.max_range_m if default else math.inf))
+    return min(max(reach_m / PACE_MPS, SHORTEST_HOLD_S), LONGEST_HOLD_S)
 
 
 def _sensor(feed: FeedTable, cameras: Mapping[str, CameraModel], origin: Geodetic) -> SensorModel | None:
