@@ -11,19 +11,16 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
 from urllib.parse import urlsplit
 
 from appliance.config.faults import without_login
 from appliance.config.mission import Bus, FeedTable, Lens, Mission
 from appliance.errors import ApplianceError, Fault
 from appliance.feeds.uris import SCHEMES, parse_uri
-from appliance.sealing.identity import PrivateIdentity, PublicIdentity
+from appliance.sealing.identity import MAX_IDENTITY_BYTES, PrivateIdentity, PublicIdentity
 
 Resolve = Callable[[str], Path]
 Finding = tuple[str, str, str]  # key, found, expected
-
-MAX_IDENTITY_BYTES: Final = 64_000
 
 
 def sense_faults(mission: Mission, *, file: str, resolve: Resolve) -> list[Fault]:
@@ -85,7 +82,7 @@ def _identity_fault(
 ) -> str | None:
     try:
         with path.open("rb") as handle:
-            identity = read(handle.read(MAX_IDENTITY_BYTES))
+            identity = read(handle.read(MAX_IDENTITY_BYTES + 1))
     except OSError as e:
         return f"{path} ({e.strerror})"
     except ApplianceError as e:

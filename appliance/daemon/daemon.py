@@ -136,19 +136,14 @@ class Daemon:
         self._link = Link(self._outbox, self._url, unit=self._mission.unit.id, tls=settings.tls)
         self._link.start()
         house.callback(self._link.stop)
-        sender = Sender(
-            self._mission.unit.id,
-            self._epoch,
-            self._identity(),
-            self._recipients(),
-            issued_ns=now_ns(),
-        )
+        recipients = self._recipients()
+        sender = Sender(self._mission.unit.id, self._epoch, self._identity(), recipients, issued_ns=now_ns())
         self._publisher = Publisher(sender, self._outbox)
         self._publisher.open()
         self._audit = self._slots.audit()
-        recipients = tuple(public.fingerprint for public in self._recipients())
+        readers = tuple(public.fingerprint for public in recipients)
         digest = self._loaded.digest
-        self._audit.append("daemon.start", now_ns(), epoch=self._epoch, mission=digest, recipients=recipients)
+        self._audit.append("daemon.start", now_ns(), epoch=self._epoch, mission=digest, recipients=readers)
 
     def _identity(self) -> PrivateIdentity:
         return PrivateIdentity.from_json(self._loaded.resolve(self._mission.unit.identity).read_bytes())
