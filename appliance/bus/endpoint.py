@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from appliance.errors import ConfigError, Fault
 
-_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
+DEFAULT_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,13 +43,13 @@ def endpoint(url: str, tls: TlsFiles | None) -> Endpoint:
     except ValueError:
         port = -1
     plain = not (parts.path.strip("/") or parts.query or parts.fragment or parts.username or parts.password)
-    if parts.scheme not in _PORTS or not parts.hostname or port == -1 or not plain:
+    if parts.scheme not in DEFAULT_PORTS or not parts.hostname or port == -1 or not plain:
         found = url if "@" not in url else "a URL with a user or password"
         raise ConfigError((_fault("url", found, "mqtt://host[:port] or mqtts://host[:port]"),))
     if (parts.scheme == "mqtts") != (tls is not None):
         expected = "ca, certificate and key with mqtts://" if tls is None else "mqtts:// where certificates are given"
         raise ConfigError((_fault("tls", url, expected),))
-    return Endpoint(host=parts.hostname, port=port or _PORTS[parts.scheme], tls=tls)
+    return Endpoint(host=parts.hostname, port=port or DEFAULT_PORTS[parts.scheme], tls=tls)
 
 
 class Context(ssl.SSLContext):

@@ -47,6 +47,7 @@ COMMANDS = {
     "replay": "appliance.cli.replay:replay",
     "explain": "appliance.cli.replay:explain",
     "audit": "appliance.cli.audit:audit_app",
+    "doctor": "appliance.cli.doctor:doctor",
 }
 
 

@@ -68,6 +68,11 @@ class TrustStore:
         return signers
 
     @property
+    def witness_is_hardware(self) -> bool:
+        """Whether what vouches for the trust state outlives whoever can write all files."""
+        return self._witness.hardware
+
+    @property
     def _anchor(self) -> Path:
         return self.folder / "1.root.json"
 
