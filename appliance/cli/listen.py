@@ -189,6 +189,10 @@ def _lines(body: dict[str, Any]) -> Iterator[str]:
         what = f"{body['status']:<9}  {body['category']:<20}  {body['existence']:.2f}  {body['entity_id'][-6:]}"
         where = f"{place['lat']:10.5f} {place['lon']:11.5f}"
         yield f"{body['time'][11:21]}  {what}  {where}  {' + '.join(sources)}  {names}"
+    elif kind == "position":
+        place = body["position"]
+        what = f"{body['status']:<9}  {body['category']:<20}        {body['entity_id'][-6:]}"
+        yield f"{body['time'][11:21]}  {what}  {place['lat']:10.5f} {place['lon']:11.5f}"
     elif kind == "alert":
         yield f"{body['time'][11:21]}  ALERT      {body['dispute']['claimed']}, but {body['dispute']['observed']}"
     elif kind == "status":

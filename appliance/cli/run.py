@@ -44,6 +44,7 @@ def run(
 
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, stop_once)
+    signal.signal(signal.SIGHUP, lambda *_: daemon.look_again())
     summary = daemon.run()
     if json:
         print_json(summary)

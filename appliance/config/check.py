@@ -93,12 +93,7 @@ def _identity_fault(
 
 
 def _bus(bus: Bus, resolve: Resolve) -> Iterator[Finding]:
-    for index, name in enumerate(bus.recipients):
-        fault = _identity_fault(resolve(name), PublicIdentity.from_json, "recipient")
-        if fault:
-            yield f"bus.recipients[{index}]", fault, "the public identity file of a recipient"
-        if name in bus.recipients[:index]:
-            yield f"bus.recipients[{index}]", f"'{name}' again", "each recipient once"
+    yield from _recipients(bus, resolve)
     yield from _bus_address(bus)
     secured = {"ca": bus.ca, "certificate": bus.certificate, "key": bus.key}
     wants_tls = bus.url.startswith("mqtts:")
@@ -109,6 +104,18 @@ def _bus(bus: Bus, resolve: Resolve) -> Iterator[Finding]:
             yield f"bus.{key}", f"'{value}' with {bus.url}", "no certificate files, or an mqtts:// url"
         elif value is not None and not _is_file(resolve(value)):
             yield f"bus.{key}", f"{resolve(value)}, which is not there", "a PEM file"
+
+
+def _recipients(bus: Bus, resolve: Resolve) -> Iterator[Finding]:
+    named: set[str] = set()
+    for table, names in (("recipients", bus.recipients), ("position_only", bus.position_only)):
+        for index, name in enumerate(names):
+            fault = _identity_fault(resolve(name), PublicIdentity.from_json, "recipient")
+            if fault:
+                yield f"bus.{table}[{index}]", fault, "the public identity file of a recipient"
+            if name in named:
+                yield f"bus.{table}[{index}]", f"'{name}' again", "each recipient once"
+            named.add(name)
 
 
 def _bus_address(bus: Bus) -> Iterator[Finding]:

@@ -78,6 +78,11 @@ class Bus(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
         tuple[PathText, ...],
         Meta(min_length=1, max_length=64, description="1 to 64 paths of recipients' public identity files"),
     ]
+    position_only: Annotated[
+        tuple[PathText, ...],
+        Meta(max_length=64, description="at most 64 paths of recipients' public identity files"),
+    ] = ()
+    epoch_max_s: Annotated[float, Meta(ge=60, le=2_592_000, description="seconds, 60 to 2592000")] = 86_400.0
     ca: PathText | None = None
     certificate: PathText | None = None
     key: PathText | None = None

@@ -22,9 +22,10 @@ import msgspec
 from appliance.bus import EmbeddedBroker, Link, Outbox
 from appliance.config import LoadedMission
 from appliance.daemon.engines import Engine, NoEngine, load_engines
+from appliance.daemon.epochs import Epochs, Limits
 from appliance.daemon.health import status_body
 from appliance.daemon.plan import bus_settings, feed_specs, path_plan
-from appliance.daemon.publisher import Publisher
+from appliance.daemon.recipients import Roster
 from appliance.daemon.streams import CameraStream, PlainStream
 from appliance.domain import Observation
 from appliance.errors import ApplianceError
@@ -36,7 +37,7 @@ from appliance.pipeline.path import OnePath
 from appliance.pipeline.results import Result, status_result
 from appliance.pipeline.warm import warm
 from appliance.recorder import NoRecording, Recorder, make_room
-from appliance.sealing import PrivateIdentity, PublicIdentity, Sender
+from appliance.sealing import PrivateIdentity
 from appliance.slots import Slots
 
 log: Final = logging.getLogger("appliance")
@@ -78,6 +79,7 @@ class Daemon:
         self._status_due_ns = self._alive_due_ns = 0
         self._arrived_ns = 0
         self._unconfirmed: list[Engine] = []
+        self._roster = Roster(loaded)
         self._recorder: Recorder | None = None
         self._unrecorded: NoRecording | None = None
 
@@ -85,11 +87,15 @@ class Daemon:
         """Ask the run to end in order; safe from a signal handler or another thread."""
         self._stopping.set()
 
+    def look_again(self) -> None:
+        """Read the recipients again, though no file of theirs may seem changed; safe from a signal handler."""
+        self._roster.look_again()
+
     def run(self) -> Summary:
         """Run until stopped, or until the feeds have ended. Raises ApplianceError where it cannot start."""
         with ExitStack() as house:
             self._build(house)
-            log.info("unit %s is up: epoch %d, bus %s", self._mission.unit.id, self._epoch, self._url)
+            log.info("unit %s is up: epoch %d, bus %s", self._mission.unit.id, self._epochs.number, self._url)
             notify("READY=1")
             try:
                 self._work()
@@ -126,7 +132,6 @@ class Daemon:
         settings = bus_settings(self._loaded)
         self._outbox = Outbox(outbox_path, resend_s=self._mission.bus.resend_window_s)
         house.callback(self._outbox.close)
-        self._epoch = self._outbox.next_epoch(now_ns())
         self._url = settings.url
         if settings.embedded_port is not None:
             broker = EmbeddedBroker(port=settings.embedded_port)
@@ -136,26 +141,27 @@ class Daemon:
         self._link = Link(self._outbox, self._url, unit=self._mission.unit.id, tls=settings.tls)
         self._link.start()
         house.callback(self._link.stop)
-        recipients = self._recipients()
-        sender = Sender(self._mission.unit.id, self._epoch, self._identity(), recipients, issued_ns=now_ns())
-        self._publisher = Publisher(sender, self._outbox)
-        self._publisher.open()
         self._audit = self._slots.audit()
-        readers = tuple(public.fingerprint for public in recipients)
-        digest = self._loaded.digest
-        self._audit.append("daemon.start", now_ns(), epoch=self._epoch, mission=digest, recipients=readers)
+        self._epochs = Epochs(
+            device=self._identity(),
+            outbox=self._outbox,
+            roster=self._roster,
+            audit=self._audit,
+            limits=Limits(age_ns=round(self._mission.bus.epoch_max_s * 1e9)),
+            now_ns=now_ns,
+            steady_ns=steady_ns,
+        )
+        self._publisher = self._epochs.begin(self._loaded.digest)
 
     def _identity(self) -> PrivateIdentity:
         return PrivateIdentity.from_json(self._loaded.resolve(self._mission.unit.identity).read_bytes())
 
-    def _recipients(self) -> tuple[PublicIdentity, ...]:
-        paths = (self._loaded.resolve(name) for name in self._mission.bus.recipients)
-        return tuple(PublicIdentity.from_json(path.read_bytes()) for path in paths)
-
     def _build_recorder(self, house: ExitStack, plan: bytes) -> Recorder | None:
         if self._mission.record is None:
             return None
-        path = self._loaded.resolve(self._mission.record.path) / f"{self._mission.unit.id}-{self._epoch:06d}.mcap"
+        path = (
+            self._loaded.resolve(self._mission.record.path) / f"{self._mission.unit.id}-{self._epochs.number:06d}.mcap"
+        )
         half = self._mission.record.max_bytes // 2  # half of the room for this run, half for those before
         try:
             make_room(path.parent, self._mission.unit.id, keep_bytes=half)
@@ -220,6 +226,7 @@ class Daemon:
         if steady >= self._alive_due_ns:
             self._alive_due_ns = steady + _ALIVE_NS
             notify("WATCHDOG=1")
+            self._epochs.turn(self._publisher)
         if steady < self._status_due_ns:
             return
         self._status_due_ns = steady + round(self._mission.picture.status_interval_s * 1e9)
@@ -256,6 +263,7 @@ class Daemon:
             link=self._link.status(),
             outbox=self._outbox.status(),
             recorder=self._recorder or self._unrecorded,
+            recipients=self._epochs.trouble,
             counts=self._path.counts + self._publisher.counts,
         )
 
@@ -277,7 +285,7 @@ class Daemon:
 
     def _last_checkpoint(self) -> bytes:
         try:
-            self._audit.append("daemon.end", now_ns(), epoch=self._epoch, sealed=self._publisher.sealed)
+            self._audit.append("daemon.end", now_ns(), epoch=self._epochs.number, sealed=self._publisher.sealed)
             return self._audit.checkpoint()
         except (ApplianceError, OSError) as e:
             # Recipients are owed the close all the same; without a checkpoint it says that there was none.
@@ -297,7 +305,7 @@ class Daemon:
         outbox = self._outbox.status()
         return Summary(
             unit=self._mission.unit.id,
-            epoch=self._epoch,
+            epoch=self._epochs.number,
             sealed=self._publisher.sealed,
             acknowledged=outbox.acknowledged,
             left_in_outbox=outbox.waiting,

@@ -24,6 +24,7 @@ def status_body(
     outbox: OutboxStatus,
     recorder: Recorder | NoRecording | None,
     counts: Mapping[str, int],
+    recipients: str | None = None,
 ) -> dict[str, Any]:
     """The status as JSON-ready values. ``sick`` names each part that does not do its work, with its reason."""
     return {
@@ -40,6 +41,7 @@ def status_body(
             *_sick_link(link),
             *_sick_outbox(outbox),
             *_sick_recorder(recorder),
+            *([recipients] if recipients else []),
         ],
     }
 

@@ -82,6 +82,20 @@ class EntityBody(Body, frozen=True, kw_only=True):
     receipt: ReceiptBody
 
 
+class EntityPositionBody(Body, frozen=True, kw_only=True):
+    """Of an entity what the view ``position-only`` gets: no evidence, identity, dispute or text."""
+
+    schema: Literal["edge/position/1"] = "edge/position/1"
+    unit: str
+    entity_id: ULID
+    time: Time
+    produced: Time
+    status: Status
+    category: str
+    position: PositionBody
+    velocity_mps: VelocityBody
+
+
 class EntityLine(Body, frozen=True, kw_only=True):
     """An entity in a picture, in one line; the whole stands on its own topic."""
 
@@ -136,7 +150,13 @@ class StatusBody(Body, frozen=True, kw_only=True):
     counts: dict[str, int]
 
 
-BODIES = {"entity": EntityBody, "picture": PictureBody, "alert": AlertBody, "status": StatusBody}
+BODIES = {
+    "entity": EntityBody,
+    "position": EntityPositionBody,
+    "picture": PictureBody,
+    "alert": AlertBody,
+    "status": StatusBody,
+}
 
 
 def schemas() -> dict[str, dict[str, Any]]:

@@ -28,6 +28,7 @@ def test_the_example_of_the_manual_is_right(repository: Path, tmp_path: Path) ->
     assert {fault.key for fault in faults} == {
         "unit.identity",
         "bus.recipients[0]",
+        "bus.position_only[0]",
         "bus.ca",
         "bus.certificate",
         "bus.key",

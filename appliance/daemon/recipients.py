@@ -1,0 +1,105 @@
+"""Who may open results now: the mission's recipients, read again when a file of theirs changes.
+
+What this is: the reading and the watching. What it is not: it begins no epoch (``epochs``).
+
+Rules:
+
+- Only the lists of recipients are taken from a mission that was changed under a running daemon; the rest of it waits
+  for the next start. A field unit has nobody who would restart it to put a reader out.
+- What cannot be read changes nothing: the recipients in force stay, and the status says why. Whoever wants a reader
+  out sees there that it is not out yet.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from appliance.config import LoadedMission, load_mission
+from appliance.errors import ApplianceError
+from appliance.pipeline.views import VIEWS, View
+from appliance.sealing import PublicIdentity
+from appliance.sealing.identity import MAX_IDENTITY_BYTES
+
+log: Final = logging.getLogger("appliance")
+
+Stamp = tuple[int, int, int] | None
+"""Inode, size, time of change in nanoseconds; None where there is no file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Members:
+    """The recipients of an epoch by view. The views are those that anybody has, by number of their audience."""
+
+    by_view: Mapping[View, tuple[PublicIdentity, ...]]
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        return tuple(self.by_view)
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """View and fingerprint of each, for the audit log."""
+        return tuple(f"{view} {who.fingerprint}" for view, members in self.by_view.items() for who in members)
+
+
+class Roster:
+    """The mission's recipients as their files stand."""
+
+    def __init__(self, loaded: LoadedMission) -> None:
+        self._loaded = loaded
+        self._mission_stamp = _stamp(loaded.path)
+        self._stamps: dict[Path, Stamp] = {}
+        self._asked = False
+        self.trouble: str | None = None
+
+    def read(self) -> Members:
+        """The recipients. Raises IdentityRefused, OSError."""
+        self._note_stamps()  # before reading: what changes meanwhile is read again
+        bus = self._loaded.mission.bus
+        named = {"full": bus.recipients, "position-only": bus.position_only}
+        return Members(by_view={view: tuple(map(self._one, named[view])) for view in VIEWS if named[view]})
+
+    def look_again(self) -> None:
+        """Read at the next ``changed`` whatever the files' stamps say; safe from a signal handler."""
+        self._asked = True
+
+    def changed(self) -> Members | None:
+        """The recipients where a file of theirs or the mission has changed since they were read, else None."""
+        if not self._asked and all(_stamp(path) == before for path, before in self._stamps.items()):
+            return None
+        self._asked = False
+        self._mission_stamp = _stamp(self._loaded.path)
+        try:
+            self._loaded = load_mission(self._loaded.path)
+            members = self.read()
+        except (ApplianceError, OSError) as e:
+            self._note_stamps()
+            self.trouble = f"recipients: not read again, those in force stay: {e}"
+            log.error(self.trouble)  # noqa: TRY400 - the reason is the message
+            return None
+        self.trouble = None
+        return members
+
+    def _one(self, name: str) -> PublicIdentity:
+        with self._loaded.resolve(name).open("rb") as handle:
+            return PublicIdentity.from_json(handle.read(MAX_IDENTITY_BYTES + 1))
+
+    def _note_stamps(self) -> None:
+        self._stamps = {path: _stamp(path) for path in self._files()}
+        self._stamps[self._loaded.path] = self._mission_stamp
+
+    def _files(self) -> Iterator[Path]:
+        bus = self._loaded.mission.bus
+        yield from (self._loaded.resolve(name) for name in (*bus.recipients, *bus.position_only))
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns

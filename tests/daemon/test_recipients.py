@@ -1,0 +1,167 @@
+"""Recipients put in and out of a running unit, by the commands and files that a person uses."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appliance.config import load_mission
+from appliance.daemon.recipients import Roster
+from appliance.errors import IdentityRefused
+from appliance.sealing import generate
+from tests.support.brokers import until
+
+FEEDS = """
+[[feeds]]
+name = "beacons"
+kind = "plots"
+uri = "file:plots.jsonl"
+"""
+SECRETS = (b"evidence", b"identities", b"235000007", b"existence", b"receipt", b"says", b"sources")
+
+
+@pytest.fixture
+def mission(house: Any, plots: Any) -> Path:
+    plots(house.folder, 20_000, 60.0)
+    path: Path = house.write_mission("embedded", FEEDS)
+    return path
+
+
+def recipients(path: Path, value: str) -> None:
+    """Replace the mission's recipients, whole or not at all."""
+    text = path.read_text().splitlines()
+    lines = [f"recipients = {value}" if line.startswith("recipients") else line for line in text]
+    new = path.with_name("new")
+    new.write_text("\n".join(lines) + "\n")
+    new.replace(path)
+
+
+def test_a_recipient_is_put_out_of_a_running_unit_and_no_result_is_lost(
+    house: Any, mosquitto: Any, mission: Path
+) -> None:
+    house.write_mission(mosquitto.url, FEEDS)
+    recipients(mission, '["ops.public.json", "stranger.public.json"]')
+    ops, other = house.listen(mosquitto.url), house.listen(mosquitto.url, "stranger")
+    until(lambda: all("listening" in house.log_of(reader) for reader in (ops, other)), 30)
+    daemon = house.run_daemon()
+    until(lambda: len(house.results(other)) > 20, 60)
+    recipients(mission, '["ops.public.json"]')
+    until(lambda: "epoch" in house.log_of(daemon) and "(recipients)" in house.log_of(daemon), 30)
+    until(lambda: len({body["epoch"] for body in house.results(ops)}) == 2, 30)
+    summary = house.end(daemon)
+    until(lambda: len(house.results(ops)) >= summary["sealed"], 60)
+    until(lambda: house.log_of(ops).count("results came, as the unit signed") == 2, 30)
+    epochs = sorted({body["epoch"] for body in house.results(ops)})
+    assert {body["epoch"] for body in house.results(other)} == {epochs[0]}
+    ops_only, both = (named(house, *names) for names in (("ops",), ("ops", "stranger")))
+    lines = [json.loads(line) for line in (house.folder / "state" / "audit" / "log.jsonl").read_text().splitlines()]
+    assert [line["recipients"] for line in lines if "recipients" in line] == [both, ops_only], "the audit log says who"
+
+
+def named(house: Any, *names: str) -> list[str]:
+    """How the audit log names these recipients."""
+    files = ((house.folder / f"{name}.public.json").read_text() for name in names)
+    return [f"full {json.loads(text)['fingerprint']}" for text in files]
+
+
+def test_a_position_only_recipient_of_a_unit_never_gets_more(house: Any, mosquitto: Any, mission: Path) -> None:
+    house.write_mission(mosquitto.url, FEEDS)
+    mission.write_text(mission.read_text().replace("resend", 'position_only = ["stranger.public.json"]\nresend', 1))
+    ops, tower = house.listen(mosquitto.url), house.listen(mosquitto.url, "stranger")
+    until(lambda: all("listening" in house.log_of(reader) for reader in (ops, tower)), 30)
+    daemon = house.run_daemon()
+    until(lambda: len(house.results(tower)) > 40, 60)
+    summary = house.end(daemon)
+    until(lambda: len(house.results(ops)) + len(house.results(tower)) >= summary["sealed"], 60)
+    assert {body["schema"] for body in house.results(tower)} == {"edge/position/1"}
+    seen = house.out_of(tower).encode()
+    assert not [secret for secret in SECRETS if secret in seen]
+    assert all(secret in house.out_of(ops).encode() for secret in SECRETS[:3])
+    entities = [body for body in house.results(ops) if body["schema"] == "edge/entity/1"]
+    assert len(entities) == len(house.results(tower)), "one position for each entity told"
+
+
+@pytest.fixture
+def roster(mission: Path) -> Roster:
+    made = Roster(load_mission(mission))
+    made.read()
+    return made
+
+
+def names(roster: Roster) -> list[str] | None:
+    members = roster.changed()
+    return None if members is None else [who.name for who in members.by_view["full"]]
+
+
+def test_files_that_stay_are_not_read_again_unless_somebody_asks(roster: Roster) -> None:
+    assert names(roster) is None
+    roster.look_again()
+    assert names(roster) == ["ops"]
+    assert names(roster) is None
+
+
+def test_a_public_identity_that_was_replaced_is_seen(house: Any, roster: Roster) -> None:
+    (house.folder / "ops.public.json").write_text(generate("recipient", "ops-2").public.to_json())
+    assert names(roster) == ["ops-2"]
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("mission.toml", "schema ="),
+        ("mission.toml", 'schema = "edge-mission/2"'),
+        ("ops.public.json", "{}"),
+        ("ops.public.json", "DEVICE"),
+        ("ops.public.json", None),
+    ],
+    ids=["half a mission", "another mission", "no identity", "a device's", "absent"],
+)
+def test_what_cannot_be_read_changes_nothing_and_is_told(
+    house: Any, mission: Path, roster: Roster, file: str, content: str | None
+) -> None:
+    path = house.folder / file
+    before = path.read_bytes()
+    if content is None:
+        path.unlink()
+    else:
+        device = (house.folder / "device.public.json").read_text()
+        path.write_text(device if content == "DEVICE" else content)
+    assert names(roster) is None
+    assert roster.trouble is not None
+    assert roster.trouble.startswith("recipients: not read again, those in force stay")
+    path.write_bytes(before)
+    os.utime(path, ns=(1, 1))
+    assert names(roster) == ["ops"]
+    assert roster.trouble is None
+
+
+def test_a_recipient_that_cannot_be_read_at_the_start_stops_the_start(house: Any, mission: Path) -> None:
+    roster = Roster(load_mission(mission))
+    (house.folder / "ops.public.json").write_text("{}")
+    with pytest.raises(IdentityRefused, match="malformed"):
+        roster.read()
+
+
+def test_a_running_unit_tells_that_its_mission_cannot_be_read_and_takes_it_on_sighup(
+    house: Any, mosquitto: Any, mission: Path
+) -> None:
+    house.write_mission(mosquitto.url, FEEDS)
+    reader = house.listen(mosquitto.url)
+    daemon = house.run_daemon()
+    good = mission.read_text()
+    mission.write_text("schema =")
+    until(lambda: any("those in force stay" in str(body["sick"]) for body in statuses(house, reader)), 30)
+    mission.write_text(good)
+    daemon.send_signal(signal.SIGHUP)
+    until(lambda: statuses(house, reader)[-1]["sick"] == [], 30)
+    assert daemon.poll() is None
+    house.end(daemon)
+
+
+def statuses(house: Any, reader: Any) -> list[dict[str, Any]]:
+    return [body for body in house.results(reader) if body["schema"] == "edge/status/1"]
