@@ -10,8 +10,9 @@ is either not here and not seen, or here and seen; then the broker is told. Hand
 from __future__ import annotations
 
 import secrets
+import sqlite3
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -126,11 +127,16 @@ class Inbox:
         sql = "SELECT seq, topic, data FROM inbox WHERE seq > ? ORDER BY seq LIMIT ?"
         return [Raw(seq=seq, topic=topic, data=data) for seq, topic, data in self._store.read(sql, (after, most))]
 
-    def handed_over(self, numbers: Iterable[int]) -> None:
-        """The user has these. Survives the process; after a power cut the last few may be handed over again."""
+    def handed_over(self, numbers: Iterable[int], write: Callable[[sqlite3.Connection], object] | None = None) -> None:
+        """The user has these. Survives the process; after a power cut the last few may be handed over again.
+
+        What ``write`` writes is of the same transaction, so it is there exactly when the frames are gone.
+        """
         with self._store.light() as database:
             sql = "DELETE FROM inbox WHERE seq = ? RETURNING length(data)"
             rows = [database.execute(sql, (seq,)).fetchone() for seq in numbers]
+            if write is not None:
+                write(database)
         with self._counting:
             self.stored_bytes -= sum(row[0] for row in rows if row is not None)
 

@@ -9,17 +9,20 @@ Rules:
 - A result counts as handed over when the next one is asked for, or at ``done``. Whoever dies while working on a result
   gets that one again; whoever has finished it and asked on never does. A result's (unit, epoch, counter) is its name
   for ever, for users who keep their own books. After a power cut (not a crash) the last few may come again.
+- Who keeps results in tables of this store writes them in ``done(write)``: result and hand-over are one transaction,
+  so each result is there exactly once, whatever kills the process or the power.
 - A user who is slow costs disk, not results: what does not fit into memory waits in the store, sealed.
 - Where the state lies in no file (``state`` None) all this holds for as long as the reader lives.
 """
 
 from __future__ import annotations
 
+import sqlite3
 import tempfile
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -31,7 +34,6 @@ from appliance.bus.mqtt import Connection, Dialer, Message, Protocol, Wake
 from appliance.errors import BusUnavailable
 from appliance.sealing import Closed, NotForUs, Opened, PrivateIdentity, PublicIdentity
 
-ALL_UNITS: Final = ("edge/v1/+/#",)
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 5.0
 SUBSCRIBE_TIMEOUT_S: Final = 10.0
@@ -73,15 +75,17 @@ class Reader:
         state: Path | None = None,
         *,
         tls: TlsFiles | None = None,
-        topics: tuple[str, ...] = ALL_UNITS,
+        topics: tuple[str, ...] | None = None,
     ) -> None:
         """``state`` is the file that remembers; None forgets at the end. ``trusted`` are the units' public identities.
+
+        ``topics`` left out are those of the trusted units: a broker grants each of them, and no wildcard over units.
 
         Raises ConfigError (URL, certificates), IdentityRefused (wrong kind), BusUnavailable (the file).
         """
         where = endpoint(url, tls)
         identities = (identity,) if isinstance(identity, PrivateIdentity) else tuple(identity)
-        self._topics = topics
+        self._topics = topics if topics is not None else tuple(sorted({f"edge/v1/{unit.name}/#" for unit in trusted}))
         self._folder = tempfile.TemporaryDirectory(prefix="edge-reader-") if state is None else None
         path = Path(self._folder.name) / "inbox.sqlite" if self._folder is not None else state
         assert path is not None
@@ -149,12 +153,17 @@ class Reader:
             self._wake.set()
         return self._taken.result
 
-    def done(self) -> None:
-        """The result that was taken last is finished: it will not come again. Raises BusUnavailable."""
-        taken, self._taken = self._taken, None
+    def done(self, write: Callable[[sqlite3.Connection], object] | None = None) -> None:
+        """The result that was taken last is finished: it will not come again. Raises BusUnavailable.
+
+        ``write`` may write to tables of its own (named ``user_...``) in the store, in the transaction that hands the
+        result over: both happen or neither. Where it raises, the result stays taken.
+        """
+        taken = self._taken
         if taken is not None and taken.seq:
-            self._inbox.handed_over([taken.seq])
+            self._inbox.handed_over([taken.seq], write)
             self._numbers["handed_over"] += 1
+        self._taken = None
 
     def __iter__(self) -> Iterator[Opened]:
         """Opened results until the reader is stopped."""

@@ -29,6 +29,7 @@ def sense_faults(mission: Mission, *, file: str, resolve: Resolve) -> list[Fault
         *_names(mission),
         *_unit(mission, resolve),
         *_bus(mission.bus, resolve),
+        *_embedded(mission),
         *_models(mission),
         *_paces(mission),
     ]
@@ -116,6 +117,13 @@ def _recipients(bus: Bus, resolve: Resolve) -> Iterator[Finding]:
             if name in named:
                 yield f"bus.{table}[{index}]", f"'{name}' again", "each recipient once"
             named.add(name)
+
+
+def _embedded(mission: Mission) -> Iterator[Finding]:
+    """The embedded broker lets everybody of this machine in and keeps nothing: it is for demos alone."""
+    if mission.bus.url.startswith("embedded") and not mission.unit.demo:
+        found = f"'{mission.bus.url}' in a mission that is not a demo"
+        yield "bus.url", found, "mqtts:// of a provisioned broker, or demo = true in [unit]"
 
 
 def _bus_address(bus: Bus) -> Iterator[Finding]:

@@ -62,6 +62,9 @@ class Unit(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     position: Annotated[
         Literal["surveyed", "gnss"], Meta(description="'surveyed' (the origin is right) or 'gnss' (a gnss feed says)")
     ] = "surveyed"
+    demo: Annotated[
+        bool, Meta(description="true: a demo on a desk, which may use the embedded broker; nothing else may")
+    ] = False
 
 
 class Bus(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -71,7 +74,7 @@ class Bus(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
         str,
         Meta(
             pattern=r"^(embedded(:[0-9]{1,5})?|mqtts?://[^/?#@\s]+)$(?!\n)",
-            description="'embedded', 'embedded:PORT', mqtt://HOST[:PORT] or mqtts://HOST[:PORT]",
+            description="mqtts://HOST[:PORT], mqtt://HOST[:PORT], or 'embedded[:PORT]' in a demo",
         ),
     ]
     recipients: Annotated[

@@ -162,6 +162,7 @@ id = "{unit}"
 origin = {{ latitude_deg = {lat}, longitude_deg = {lon} }}
 identity = "{device}"
 state = "state"
+demo = true
 
 [bus]
 url = "{bus_url}"

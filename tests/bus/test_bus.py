@@ -190,7 +190,7 @@ def test_foreign_bytes_on_the_bus_are_dropped_and_counted(
             ("edge/v1/alpha/entity/1", b"{}"),
             ("edge/v1/alpha/grant/1", bytes(5000)),
             ("edge/v1/alpha/grant/x", bytes(5000)),
-            ("edge/v1/al pha/entity/1", bytes(300)),
+            ("edge/v1/alpha/enti ty/1", bytes(300)),
             ("edge/v1/alpha/status", b""),
         ]:
             client.publish(topic, data, qos=1).wait_for_publish(10)

@@ -17,6 +17,7 @@ schema = "edge-mission/1"
 id = "quay-01"
 origin = { latitude_deg = 50.8, longitude_deg = -1.1 }
 identity = "device.json"
+demo = true
 
 [bus]
 url = "embedded"
@@ -67,6 +68,8 @@ WRONG: dict[str, tuple[str, str, str, str]] = {
                                        "unit.position", "gnss"),
     "bus url of another protocol": ('url = "embedded"', 'url = "http://broker"', "bus.url", "mqtts://"),
     "bus port too high": ('url = "embedded"', 'url = "mqtt://127.0.0.1:99999"', "bus.url", "65535"),
+    "embedded broker outside a demo": ("demo = true\n", "", "bus.url", "demo = true"),
+    "embedded broker, demo denied": ("demo = true", "demo = false", "bus.url", "demo = true"),
     "embedded port zero": ('url = "embedded"', 'url = "embedded:0"', "bus.url", "port"),
     "plain bus off this machine": ('url = "embedded"', 'url = "mqtt://10.0.0.9"', "bus.url", "mqtts://"),
     "mqtts without certificate": ('url = "embedded"', 'url = "mqtts://10.0.0.9"', "bus.certificate", "PEM"),
