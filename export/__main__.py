@@ -1,6 +1,7 @@
 """``python -m export``: the integrator's bench as commands, one for each person of the chain.
 
     trust init DIR      the ceremony            root, vendor, integrators, media station
+    golden …            what the network must answer on the device
     bundle …            stages a release        the integrator
     sign STAGING --key  adds one signature      each signer, on their own machine
     merge STAGING OTHER joins their copies      the integrator
@@ -16,6 +17,7 @@ from __future__ import annotations
 import getpass
 import json as jsonlib
 import sys
+import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,10 +25,12 @@ from typing import Annotated, Any, Final
 
 from cyclopts import App, CycloptsError, Parameter
 
+from appliance.bundles.golden import Tolerance
 from appliance.bundles.release import MANIFEST_FILE, Role
 from appliance.errors import ApplianceError, UsageError
 from appliance.slots.verify import Progress
 from export import desk as desks
+from export import golden as goldens
 from export import media as sticks
 from export import repository as repositories
 from export import rotation as rotations
@@ -50,6 +54,11 @@ Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON obje
 Ask = Annotated[bool, Parameter(name="--passphrase", negative="", help="Ask for the passphrase of the key files.")]
 Keys = Annotated[Path, Parameter(name="--keys", help="The fleet's folder, made by `trust init`.")]
 Units = Annotated[tuple[str, ...], Parameter(name="--unit", help="Unit or group it is for; `*` for every unit.")]
+Golden = Annotated[Path | None, Parameter(name="--golden", help="A golden.json, with golden.bin beside it.")]
+Pictures = Annotated[
+    tuple[Path, ...], Parameter(name="--golden-picture", help="A picture to make golden outputs from; else drawn ones.")
+]
+NoGolden = Annotated[bool, Parameter(name="--no-golden", negative="", help="No golden outputs in this release.")]
 Extra = Annotated[tuple[str, ...], Parameter(name="--add", help="One more file, as ROLE=PATH or ROLE=PATH=NAME.")]
 
 
@@ -118,6 +127,27 @@ def stick(
 
 
 @app.command
+def golden(
+    *,
+    model: Path,
+    manifest: Path,
+    out: Annotated[Path, Parameter(help="The folder for golden.json and golden.bin.")],
+    picture: Annotated[tuple[Path, ...], Parameter(help="A picture to feed; two are drawn if none is given.")] = (),
+    json: Json = False,
+) -> None:
+    """Make golden inputs and outputs, what the network must answer on a device; `bundle` and `desk` do it alone."""
+    made = goldens.make(model, manifest, out, pictures=picture)
+    if json:
+        _print({"golden": str(out / goldens.GOLDEN_FILE), "cases": len(made.cases), "bytes": made.data_bytes})
+        return
+    for case in made.cases:
+        _line(f"case {case.name} ({case.source}): {', '.join(f'{t.name} {t.shape}' for t in case.outputs)}")
+    for name, both in made.tolerances.items():
+        _line(f"output {name}: runtime {_tolerance(both.tolerance)}; engine {_tolerance(both.engine_tolerance)}")
+    _line(f"wrote {out / goldens.GOLDEN_FILE} and {made.data_bytes} bytes of numbers, made by {made.made_by}")
+
+
+@app.command
 def bundle(
     *,
     model: Path,
@@ -133,22 +163,30 @@ def bundle(
     min_app: str = "0",
     revoke: Annotated[tuple[str, ...], Parameter(help="A release that may no longer run, as product#counter.")] = (),
     notes: str = "",
+    golden: Golden = None,
+    golden_picture: Pictures = (),
+    no_golden: NoGolden = False,
     add: Extra = (),
     json: Json = False,
 ) -> None:
     """Stage a release: read every file, apply the device's rules, write what is to be signed."""
-    release = stages.ReleaseInput(
-        product=product,
-        version=version,
-        counter=counter,
-        files=_files(model, manifest, card, add),
-        units=unit,
-        hw=hw,
-        min_app=min_app,
-        revokes=revoke,
-        notes=notes,
-    )
-    made = stages.stage(Repository(folder=keys), release, out, _now())
+    choice = goldens.Choice(given=golden, pictures=golden_picture, none=no_golden)
+    files = _files(model, manifest, card, add)
+    with tempfile.TemporaryDirectory(prefix="export-golden-") as work:
+        if not any(role == "golden" for role, _ in files.values()):
+            files.update(goldens.files(choice, model, manifest, Path(work), desks.quiet if json else _line))
+        release = stages.ReleaseInput(
+            product=product,
+            version=version,
+            counter=counter,
+            files=files,
+            units=unit,
+            hw=hw,
+            min_app=min_app,
+            revokes=revoke,
+            notes=notes,
+        )
+        made = stages.stage(Repository(folder=keys), release, out, _now())
     if json:
         _print({"staged": str(out), "release": made.release_id, "files": [file.path for file in made.files]})
         return
@@ -225,6 +263,9 @@ def desk(
     hw: tuple[str, ...] = (),
     revoke: tuple[str, ...] = (),
     notes: str = "",
+    golden: Golden = None,
+    golden_picture: Pictures = (),
+    no_golden: NoGolden = False,
     add: Extra = (),
     tar: Annotated[bool, Parameter(negative="")] = False,
     passphrase: Ask = False,
@@ -239,6 +280,7 @@ def desk(
         out=out,
         card=card,
         extra=_extra(add),
+        golden=goldens.Choice(given=golden, pictures=golden_picture, none=no_golden),
         version=version,
         counter=counter,
         units=unit,
@@ -275,6 +317,10 @@ def call(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0
+
+
+def _tolerance(tolerance: Tolerance) -> str:
+    return f"± {tolerance.absolute:g} ± {100 * tolerance.relative:g} %, {100 * tolerance.outliers:g} % outliers"
 
 
 def _files(model: Path, manifest: Path, card: Path | None, add: Sequence[str]) -> dict[str, tuple[Role, Path]]:

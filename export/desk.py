@@ -16,6 +16,7 @@ from typing import Final
 from appliance.bundles.release import MANIFEST_FILE, Role
 from appliance.errors import UsageError
 from appliance.slots.verify import Progress, Verified, no_progress
+from export import golden as goldens
 from export import media, repository, staging
 from export.repository import Repository
 
@@ -45,6 +46,7 @@ def make(
     out: Path,
     card: Path | None = None,
     extra: Mapping[str, tuple[Role, Path]] | None = None,
+    golden: goldens.Choice = goldens.AUTOMATIC,
     version: str = "1.0.0",
     counter: int | None = None,
     units: tuple[str, ...] = ("*",),
@@ -59,9 +61,9 @@ def make(
 ) -> Desk:
     """Holds the ceremony if ``keys`` has none yet, stages, signs with enough keys, writes and verifies the stick.
 
-    ``counter`` None takes the next one of the product.
+    ``counter`` None takes the next one of the product; golden files are made unless ``extra`` or ``golden`` has some.
 
-    Raises: UsageError, BundleRefused, IdentityRefused.
+    Raises: UsageError, BundleRefused, IdentityRefused, EngineUnavailable.
     """
     now = now or datetime.now(UTC)
     fleet = _fleet(keys, product, now, passphrase, say)
@@ -69,18 +71,20 @@ def make(
     if card is not None:
         files[CARD_FILE] = ("card", card)
     files.update(extra or {})
-    release = staging.ReleaseInput(
-        product=product,
-        version=version,
-        counter=counter if counter is not None else next_counter(fleet, product),
-        files=files,
-        units=units,
-        hw=hw,
-        revokes=revokes,
-        notes=notes,
-    )
     with tempfile.TemporaryDirectory(prefix="export-stage-") as work:
         stage = Path(work) / "stage"
+        if not any(role == "golden" for role, _ in files.values()):
+            files.update(goldens.files(golden, model, manifest, Path(work) / "golden", say))
+        release = staging.ReleaseInput(
+            product=product,
+            version=version,
+            counter=counter if counter is not None else next_counter(fleet, product),
+            files=files,
+            units=units,
+            hw=hw,
+            revokes=revokes,
+            notes=notes,
+        )
         made = staging.stage(fleet, release, stage, now)
         say(f"staged {made.release_id} version {made.version}: {len(made.files)} files, units {', '.join(made.units)}")
         _sign(fleet, stage, product.split("/", maxsplit=1)[0], passphrase, say)

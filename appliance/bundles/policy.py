@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from appliance.bundles.golden import GOLDEN_DATA_FILE, GOLDEN_FILE
 from appliance.bundles.release import MANIFEST_FILE, RELEASE_FILE, Release, ReleaseFile, Role
 from appliance.errors import BundleRefused
 
@@ -23,7 +24,7 @@ ALLOWED: Final[dict[Role, tuple[str, ...]]] = {
     "card": (".md", ".txt"),
     "calibration": (".bin", ".json"),
     "labels": (".json", ".txt"),
-    "golden": (".bin", ".json"),
+    "golden": (GOLDEN_FILE, GOLDEN_DATA_FILE),
     "sbom": (".json",),
 }
 
@@ -90,7 +91,8 @@ def check_release(release: Release, *, product: str, device: Device) -> None:
 
 
 def check_files(release: Release) -> None:
-    """Whether the file set may be installed: types by allow-list, one network, one manifest, no name twice.
+    """Whether the file set may be installed: types by allow-list, one network, one manifest, both golden files or
+    none, no name twice.
 
     Raises: BundleRefused: "file-type", "file-set".
     """
@@ -103,6 +105,11 @@ def check_files(release: Release) -> None:
         count = sum(file.role == role for file in release.files)
         if count != 1:
             raise BundleRefused("file-set", f"{release.release_id}: expected exactly one {role} file; found {count}")
+    golden = {file.path for file in release.files if file.role == "golden"}
+    if golden and golden != {GOLDEN_FILE, GOLDEN_DATA_FILE}:
+        raise BundleRefused(
+            "file-set", f"{release.release_id}: expected {GOLDEN_FILE} with {GOLDEN_DATA_FILE}; found {_some(golden)}"
+        )
 
 
 def _check_type(file: ReleaseFile) -> None:

@@ -48,6 +48,7 @@ REASONS: Final[dict[str, str]] = {
     "file-set": "the files of the release do not make a model: exactly one network and one manifest",
     "release-mismatch": "release.json and the signed targets do not list the same files",
     "manifest": "model.json is malformed",
+    "golden": "the golden inputs and outputs are malformed or belong to another network",
     "onnx": "the network may not be loaded: external data, size or structure",
     # the payload
     "digest": "a file's content is not what was signed",

@@ -105,10 +105,10 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def read_small(path: Path, max_bytes: int) -> bytes | None:
+def read_small(path: Path, max_bytes: int, reason: str = "trust-state") -> bytes | None:
     """A whole file of the device's own, or None where there is none.
 
-    Raises: BundleRefused ("trust-state") for a file longer than it can be.
+    Raises: BundleRefused (``reason``) for a file longer than it can be.
     """
     try:
         with path.open("rb") as file:
@@ -116,7 +116,7 @@ def read_small(path: Path, max_bytes: int) -> bytes | None:
     except FileNotFoundError:
         return None
     if len(data) > max_bytes:
-        raise BundleRefused("trust-state", f"{path.name}: longer than {max_bytes} bytes")
+        raise BundleRefused(reason, f"{path.name}: longer than {max_bytes} bytes")
     return data
 
 

@@ -1,4 +1,5 @@
-"""Does the network load and answer here? Asked in a child process, before the slot is touched.
+"""Does the network load and answer here, and give its golden outputs? Asked in a child process, before the slot is
+touched.
 
 A signed network may still be broken, and a broken one may crash the library that loads it: the child takes the fall.
 The child has a time limit and an address-space limit; what it says is one line of JSON.
@@ -19,7 +20,8 @@ MAX_ANSWER_BYTES: Final = 64 * 1024
 
 
 def run_self_test(folder: Path, model: str, manifest: str) -> str:
-    """Loads the network as the manifest says and runs it once on an empty picture; returns what ran it.
+    """Loads the network as the manifest says, runs it on an empty picture and on the golden inputs that lie beside it;
+    returns what ran it and how near to the golden outputs it came.
 
     Raises: BundleRefused ("self-test").
     """
@@ -34,5 +36,5 @@ def run_self_test(folder: Path, model: str, manifest: str) -> str:
         tail = child.stderr[-500:].decode(errors="replace").strip()
         raise BundleRefused("self-test", f"the network ended the test process ({child.returncode}): {tail}") from e
     if not answer.get("ok"):
-        raise BundleRefused("self-test", f"the network does not load: {answer.get('why')}")
-    return str(answer.get("runs_on"))
+        raise BundleRefused("self-test", f"the network does not serve: {answer.get('why')}")
+    return f"{answer.get('runs_on')}; {answer.get('golden')}"

@@ -1,12 +1,15 @@
-"""The child of ``selftest``: loads one network with ONNX Runtime, feeds it an empty picture, says one line of JSON.
+"""The child of ``selftest``: loads one network with ONNX Runtime, has it answer, and says one line of JSON.
 
-Run as ``python -m appliance.slots.selftest_child MODEL MANIFEST``. Not a detector and no measure of accuracy: it asks
-whether the network loads, takes what the manifest says it takes, and gives the outputs that the manifest names.
+Run as ``python -m appliance.slots.selftest_child MODEL MANIFEST``. It asks whether the network loads, takes what the
+manifest says it takes, and gives the outputs that the manifest names; and where golden files lie beside it, whether it
+gives the golden outputs for the golden inputs. Not a detector and no measure of accuracy.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import mmap
 import resource
 import sys
 from pathlib import Path
@@ -15,6 +18,17 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from appliance.bundles.golden import (
+    GOLDEN_DATA_FILE,
+    GOLDEN_FILE,
+    MAX_GOLDEN_BYTES,
+    Worst,
+    check_data,
+    compare,
+    inputs_of,
+    parse_golden,
+    worst_of,
+)
 from appliance.bundles.manifest import (
     MAX_MANIFEST_BYTES,
     FixedSize,
@@ -50,7 +64,30 @@ def main(model: Path, manifest_path: Path) -> dict[str, Any]:
     outputs = session.run(expected, empty_inputs(manifest))
     if not all(np.isfinite(output).all() for output in outputs if np.issubdtype(output.dtype, np.floating)):
         return {"ok": False, "why": "an output for an empty picture is not finite"}
-    return {"ok": True, "runs_on": f"onnxruntime {onnxruntime.__version__} {session.get_providers()[0]}"}
+    runs_on = f"onnxruntime {onnxruntime.__version__} {session.get_providers()[0]}"
+    if not (model.parent / GOLDEN_FILE).exists():
+        return {"ok": True, "runs_on": runs_on, "golden": "no golden outputs to compare with"}
+    worst, cases = golden_answers(session, model, manifest)
+    if not worst.ok:
+        return {"ok": False, "why": f"its outputs are not the golden ones on {runs_on}: {worst}"}
+    return {"ok": True, "runs_on": runs_on, "golden": f"{cases} golden cases within tolerance; nearest: {worst}"}
+
+
+def golden_answers(session: Any, model: Path, manifest: Manifest) -> tuple[Worst, int]:
+    """The worst of all golden outputs, and how many cases were run."""
+    with model.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha384").hexdigest()
+    with (model.parent / GOLDEN_FILE).open("rb") as file:
+        golden = parse_golden(file.read(MAX_GOLDEN_BYTES + 1), model_sha384=digest, manifest=manifest)
+    with (model.parent / GOLDEN_DATA_FILE).open("rb") as file:
+        data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    check_data(golden, data)
+    names = list(output_names(manifest.decoder))
+    found: list[Worst] = []
+    for case in golden.cases:
+        answer = dict(zip(names, session.run(names, inputs_of(case, data)), strict=True))
+        found.append(compare(golden, case, answer, data, runs="runtime"))
+    return worst_of(found), len(golden.cases)
 
 
 def empty_inputs(manifest: Manifest) -> dict[str, npt.NDArray[Any]]:

@@ -24,7 +24,8 @@ from typing import Final
 
 import msgspec
 
-from appliance.bundles.manifest import Manifest, parse_manifest
+from appliance.bundles.golden import GOLDEN_FILE, MAX_GOLDEN_BYTES, parse_golden
+from appliance.bundles.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from appliance.bundles.metadata import Signers
 from appliance.bundles.policy import Device
 from appliance.bundles.release import MANIFEST_FILE, RELEASE_FILE, Release, is_product, parse_release
@@ -32,7 +33,7 @@ from appliance.bundles.state import after_confirm, after_install, after_refresh
 from appliance.errors import ApplianceError, BundleRefused
 from appliance.slots.anchor import FileWitness, Witness
 from appliance.slots.auditlog import AuditLog
-from appliance.slots.disk import Disk, Step, no_step
+from appliance.slots.disk import Disk, Step, no_step, read_small
 from appliance.slots.media import open_media
 from appliance.slots.record import ProductRecord, SlotName, SlotRecord, load_record, save_record
 from appliance.slots.selftest import run_self_test
@@ -242,7 +243,7 @@ class Slots:
 
     def _take(self, verified: Verified, work: Path, files: Path, now_ns: int, *, activate: bool, say: Say) -> Installed:
         release, digest = verified.release, verified.release_sha384
-        self._check_manifest(files)
+        self._check_pages(release, files)
         record = self._record(release.product)
         already = self._is_serving(record, digest)
         slot = record.inactive
@@ -277,8 +278,15 @@ class Slots:
             verified=verified,
         )
 
-    def _check_manifest(self, files: Path) -> Manifest:
-        return parse_manifest((files / MANIFEST_FILE).read_bytes())
+    def _check_pages(self, release: Release, files: Path) -> None:
+        """What the release says of its network, read before anything loads that network."""
+        manifest = self._manifest(files)
+        if _has_golden(release):
+            page = read_small(files / GOLDEN_FILE, MAX_GOLDEN_BYTES, "golden") or b""
+            parse_golden(page, model_sha384=release.the_file("onnx").sha384, manifest=manifest)
+
+    def _manifest(self, files: Path) -> Manifest:
+        return parse_manifest(read_small(files / MANIFEST_FILE, MAX_MANIFEST_BYTES, "manifest") or b"")
 
     def _fill(self, record: ProductRecord, slot: SlotName, entry: SlotRecord, files: Path, work: Path) -> ProductRecord:
         """Puts the staged files under the slot's name. The slot counts as empty until the last line."""
@@ -338,7 +346,7 @@ class Slots:
                 )
         network = release.the_file("onnx")
         return ActiveModel(
-            manifest=self._check_manifest(folder),
+            manifest=self._manifest(folder),
             model=folder / network.path,
             digest=network.sha384,
             product=record.product,
@@ -347,6 +355,7 @@ class Slots:
             counter=release.release_counter,
             release_digest=slot.release_sha384,
             confirmed=record.confirmed and name == record.active,
+            golden=folder if _has_golden(release) else None,
         )
 
     def _known_revoked(self) -> frozenset[str]:
@@ -397,6 +406,10 @@ class Slots:
         except ApplianceError as e:
             self.audit().append(event, now_ns, product=product[:80], reason="unavailable", says=str(e)[:1000], **facts)
             raise
+
+
+def _has_golden(release: Release) -> bool:
+    return any(file.role == "golden" for file in release.files)
 
 
 def _digest_or_none(path: Path) -> tuple[int, str] | None:

@@ -12,7 +12,10 @@ from appliance.slots.verify import Verified
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActiveModel:
-    """A model in service, its files just checked. ``digest`` is the SHA-384 of the network."""
+    """A model in service, its files just checked. ``digest`` is the SHA-384 of the network.
+
+    ``golden`` is the folder that holds ``golden.json`` and ``golden.bin``; None where the release has none.
+    """
 
     manifest: Manifest
     model: Path
@@ -23,6 +26,7 @@ class ActiveModel:
     counter: int
     release_digest: str
     confirmed: bool
+    golden: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""A model of a few bytes with its manifest and card: nothing here loads it."""
+"""A small model with its manifest and card, in an empty folder."""
 
 from __future__ import annotations
 
@@ -10,23 +10,13 @@ from typing import Any
 import pytest
 
 from export.__main__ import call
-
-MANIFEST = {
-    "schema": "edge.manifest/1",
-    "name": "small",
-    "task": "detection",
-    "input": {"name": "images", "size": {"kind": "fixed", "width_px": 32, "height_px": 32}},
-    "decoder": {"kind": "yolox", "output": "output"},
-    "labels": ["person"],
-    "categories": {"labels": {"person": "person"}},
-    "thresholds": {"score": 0.3},
-}
+from tests.support.networks import MANIFEST, small_network
 
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder in which the commands run."""
-    (tmp_path / "model.onnx").write_bytes(b"\x08\x08 a network of a few bytes")
+    (tmp_path / "model.onnx").write_bytes(small_network())
     (tmp_path / "model.json").write_text(json.dumps(MANIFEST))
     (tmp_path / "card.md").write_text("# Small\n")
     monkeypatch.chdir(tmp_path)

@@ -13,10 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from appliance.bundles.metadata import HASH, to_canonical
 from appliance.bundles.reasons import REASONS
@@ -26,19 +23,10 @@ from appliance.slots import Slots
 from export import desk
 from export.keys import load_signer
 from export.repository import Repository
+from tests.support.networks import MANIFEST, small_network
 
 PRODUCT = "acme/people"
 NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
-MANIFEST = {
-    "schema": "edge.manifest/1",
-    "name": "small",
-    "task": "detection",
-    "input": {"name": "images", "size": {"kind": "fixed", "width_px": 32, "height_px": 32}},
-    "decoder": {"kind": "yolox", "output": "output", "strides": [8, 16, 32]},
-    "labels": ["person"],
-    "categories": {"labels": {"person": "person"}},
-    "thresholds": {"score": 0.3},
-}
 
 
 def nanoseconds(moment: datetime) -> int:
@@ -53,27 +41,6 @@ def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
     member.mtime = member.uid = member.gid = 0
     member.uname = member.gname = ""
     return member
-
-
-def small_network(fill: int = 0) -> bytes:
-    """A real ONNX network that gives zeros in the shape of a YOLOX output."""
-    anchors = 4 * 4 + 2 * 2 + 1
-    zeros = numpy_helper.from_array(np.full((1, anchors, 6), float(fill), np.float32), "zeros")
-    nodes = [
-        helper.make_node("ReduceMean", ["images"], ["mean"], keepdims=0),
-        helper.make_node("Add", ["zeros", "mean"], ["output"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "small",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, 32, 32])],
-        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, anchors, 6])],
-        [zeros],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    model.ir_version = 9
-    onnx.checker.check_model(model)
-    return bytes(model.SerializeToString())
 
 
 def passing_self_test(folder: Path, model: str, manifest: str) -> str:
@@ -173,6 +140,17 @@ class Bench:
         digest = self.add_target(stick, name, raw)
         entry = {"path": name, "role": role, "length": len(raw), "sha384": digest}
         self.edit_release(stick, lambda body: body["files"].append(entry))
+
+    def replace_file(self, stick: Path, name: str, raw: bytes) -> None:
+        """Puts other content under a name of the release, as a careless integrator with all the right keys can."""
+        next((stick / "t" / PRODUCT).glob(f"*.{name}")).unlink()
+        digest = self.add_target(stick, name, raw)
+
+        def swap(body: dict[str, Any]) -> None:
+            entry = next(file for file in body["files"] if file["path"] == name)
+            entry.update(length=len(raw), sha384=digest)
+
+        self.edit_release(stick, swap)
 
     def as_tar(self, stick: Path, build: Callable[[tarfile.TarFile], object] | None = None, **options: Any) -> Path:
         """The tree in one archive, plus whatever ``build`` adds to it."""

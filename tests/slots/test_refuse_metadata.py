@@ -19,7 +19,7 @@ from export.rotation import rotate
 
 PRODUCT = "acme/people"
 METADATA = ["1.root", "1.targets", "2.acme", "2.snapshot", "timestamp"]
-PAYLOAD = ["release.json", "model.json", "model.onnx", "card.md"]
+PAYLOAD = ["release.json", "model.json", "model.onnx", "card.md", "golden.json", "golden.bin"]
 
 
 def _file(stick: Path, name: str) -> Path:

@@ -253,15 +253,7 @@ def test_the_release_of_one_with_the_payload_of_another_is_refused(
 
 def test_a_manifest_that_cannot_be_read_is_refused(device: Any, bench: Any, two: Path) -> None:
     raw = json.dumps({"schema": "edge.manifest/1", "name": "no"}).encode()
-    old = next((two / "t" / PRODUCT).glob("*.model.json"))
-    digest = bench.add_target(two, "model.json", raw)
-    old.unlink()
-
-    def swap(body: dict[str, Any]) -> None:
-        entry = next(file for file in body["files"] if file["path"] == "model.json")
-        entry.update(length=len(raw), sha384=digest)
-
-    bench.edit_release(two, swap)
+    bench.replace_file(two, "model.json", raw)
     device.refuses(two, "manifest")
 
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from appliance.bundles.golden import encode_golden
 from appliance.errors import BundleRefused
 from appliance.slots.selftest import run_self_test
+from export import golden as goldens
+from export.golden import Choice
+from tests.support.networks import MANIFEST, small_network
 
 pytest.importorskip("onnxruntime", reason="the desk's runtime is not installed")
 
@@ -138,8 +144,70 @@ def test_a_network_that_answers_with_not_a_number_is_refused(
 def test_an_installation_is_refused_where_the_network_does_not_load(device: Any, bench: Any) -> None:
     real = type(device)(device.state, self_test=run_self_test)
     good = bench.make("good")
-    bench.model.write_bytes(b"\x08\x08 no network")
-    bad = bench.make("bad")
+    bad = bench.make("bad", golden=Choice(none=True))
+    bench.replace_file(bad, "model.onnx", b"\x08\x08 no network")
     real.refuses(bad, "self-test")
     real.install(good)
     assert real.slots.list()[1].active
+
+
+# --- golden inputs and outputs
+
+
+def _with_golden(folder: Path, served: bytes, exported: bytes | None = None) -> Path:
+    """A network as it is served, beside golden outputs of the same or of another that bears its digest."""
+    _write(folder, exported or served, MANIFEST)
+    page = goldens.make(folder / "model.onnx", folder / "model.json", folder)
+    if exported is not None:
+        (folder / "model.onnx").write_bytes(served)
+        claimed = msgspec.structs.replace(page, model_sha384=hashlib.sha384(served).hexdigest())
+        (folder / "golden.json").write_bytes(encode_golden(claimed))
+    return folder
+
+
+def test_a_network_that_gives_its_golden_outputs_passes_and_says_how_near_it_came(tmp_path: Path) -> None:
+    said = run_self_test(_with_golden(tmp_path / "m", small_network()), "model.onnx", "model.json")
+    assert "2 golden cases within tolerance" in said
+    assert "off by 0" in said
+
+
+def test_a_network_that_answers_otherwise_than_at_the_desk_is_refused(tmp_path: Path) -> None:
+    folder = _with_golden(tmp_path / "m", small_network(), small_network(1))
+    message = _refused(folder)
+    assert "case noise, output output: off by 1" in message or "case blocks, output output: off by 1" in message
+
+
+def test_a_difference_within_the_tolerance_passes(tmp_path: Path) -> None:
+    folder = _with_golden(tmp_path / "m", small_network(), small_network(1e-4))
+    assert "within tolerance" in run_self_test(folder, "model.onnx", "model.json")
+
+
+@pytest.mark.parametrize("victim", ["golden.json", "golden.bin"])
+def test_golden_files_that_were_damaged_are_refused(tmp_path: Path, victim: str) -> None:
+    folder = _with_golden(tmp_path / "m", small_network())
+    raw = bytearray((folder / victim).read_bytes())
+    raw[len(raw) // 2] ^= 1
+    (folder / victim).write_bytes(raw)
+    _refused(folder)
+
+
+def test_an_installation_is_refused_where_the_outputs_differ_and_the_slot_in_service_stays(
+    device: Any, bench: Any, tmp_path: Path
+) -> None:
+    """Signed by everybody; what was exported is not what answers."""
+    real = type(device)(device.state, self_test=run_self_test)
+    good = bench.make("good")
+    folder = _with_golden(tmp_path / "m", small_network(), small_network(1))
+    bench.model.write_bytes(small_network())
+    bad = bench.make("bad", golden=Choice(given=folder / "golden.json"))
+    assert "not the golden ones" in real.refuses(bad, "self-test")
+    assert real.slots.active("acme/people").version == "1.0.0"
+    real.install(good)
+
+
+def test_golden_outputs_of_another_network_are_refused_before_anything_is_loaded(device: Any, bench: Any) -> None:
+    stick = bench.make("three")
+    page = json.loads(next((stick / "t" / "acme" / "people").glob("*.golden.json")).read_bytes())
+    page["model_sha384"] = "0" * 96
+    bench.replace_file(stick, "golden.json", json.dumps(page).encode())
+    device.refuses(stick, "golden")
