@@ -1,13 +1,14 @@
 """Every state that lives, side by side in arrays, and the small value sets that the compiled scan reads.
 
-Not here: arithmetic. A slot is an index into each array of `Bank`; ``fusion`` decides which slots are in use.
+Not here: arithmetic. A slot is an index into each array of `Bank`; which are in use stands in ``live``, in the order in
+which they began.
 
-Shapes: C slots, M motion models, J plots in a look. Seconds count from an epoch that ``fusion`` chose.
+Shapes: C slots, M motion models, S sensors, J plots in a look. Seconds count from an epoch that ``fusion`` chose.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from appliance.estimation.gaussian import Array
 
 Index = npt.NDArray[np.int64]
 NONE = -1
+NEVER = -1e18
 
 POSITION, BEARING = 0, 1
 """Kinds of a plot in `Look`: range-bearing has become a position before it comes here."""
@@ -40,6 +42,11 @@ class Bank(NamedTuple):
     mobile: Index  #: (C, 2) codes of MMSI and ICAO, NONE where there is none
     past: Array  #: (C, HISTORY, 8): time, mean (4), position covariance (ee, en, nn)
     past_next: Index  #: (C,) how many places were ever kept
+    confirmed: npt.NDArray[np.bool_]  #: (C,) whether it was ever believed
+    looked: Array  #: (S, C) when each sensor last looked at it
+    live: Index  #: (C,) the first ``counts[0]``: slots in use, oldest first
+    free: Index  #: (C,) the first ``counts[1]``: slots not in use, next one last
+    counts: Index  #: (2,)
 
 
 class Look(NamedTuple):
@@ -87,7 +94,20 @@ class Moves(NamedTuple):
     retrodict_s: float  #: how far back a plot may correct a later state
 
 
-def make_bank(capacity: int, models: int) -> Bank:
+class Rules(NamedTuple):
+    """How states begin, when they are believed and when they end."""
+
+    weights: Array  #: (M,) of the motion models, at first
+    speed_var: float  #: m²/s² each axis, of a thing seen for the first time
+    confirm: float  #: log-odds
+    delete: float  #: log-odds
+    tentative_s: float  #: how long one that was never believed is kept unseen
+    confirmed_s: float  #: the same for one that was
+    max_var: float  #: m², beyond which a state says nothing
+    room: int  #: greatest number of states
+
+
+def make_bank(capacity: int, models: int, sensors: int = 1) -> Bank:
     """An empty bank; memory is touched only as slots come into use."""
     c, m = capacity, models
     return Bank(
@@ -104,13 +124,24 @@ def make_bank(capacity: int, models: int) -> Bank:
         mobile=np.full((c, 2), NONE, np.int64),
         past=np.zeros((c, HISTORY, 8)),
         past_next=np.zeros(c, np.int64),
+        confirmed=np.zeros(c, np.bool_),
+        looked=np.full((sensors, c), NEVER),
+        live=np.zeros(c, np.int64),
+        free=np.arange(c - 1, -1, -1),
+        counts=np.array([0, c]),
     )
 
 
-def grown(bank: Bank, capacity: int) -> Bank:
-    """A bank with room for ``capacity`` slots that holds what ``bank`` held."""
-    larger = make_bank(capacity, bank.x.shape[1])
-    for old, new in zip(bank, larger, strict=True):
-        target: Any = new
-        target[: len(old)] = old
+def grown(bank: Bank, capacity: int, sensors: int) -> Bank:
+    """A bank with room for ``capacity`` slots and ``sensors`` that holds what ``bank`` held."""
+    old = len(bank.time_s)
+    larger = make_bank(capacity, bank.x.shape[1], sensors)
+    for name in Bank._fields:
+        if name not in ("looked", "free", "counts"):
+            getattr(larger, name)[:old] = getattr(bank, name)
+    larger.looked[: len(bank.looked), :old] = bank.looked
+    more, spare = capacity - old, int(bank.counts[1])
+    larger.free[:more] = np.arange(capacity - 1, old - 1, -1)
+    larger.free[more : more + spare] = bank.free[:spare]
+    larger.counts[:] = bank.counts[0], more + spare
     return larger

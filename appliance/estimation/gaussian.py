@@ -53,71 +53,60 @@ def is_positive_definite(p: Any) -> bool:
 
 
 @compiled
-def predict_cv(x: Array, p: Array, dt: float, q: float) -> None:
-    """Constant velocity for ``dt`` ≥ 0 s, white acceleration of density ``q`` m²/s³ on each axis, in place.
+def steps(dt: float, q: float, turn: float, out: Array) -> None:
+    """The numbers of a prediction over ``dt`` ≥ 0 s into ``out`` (7,): how velocity moves the place (s, c) and turns
+    (sin, cos), and the noise of place, of place with velocity, and of velocity.
 
-    Over a gap longer than `MANOEUVRE_S` the velocity's doubt stops growing and the position's grows as a random walk.
+    Straight: Bar-Shalom, Li & Kirubarajan 2001, 6.2.2. A steady turn at ``turn`` rad/s (anticlockwise positive): 11.7.1
+    there, with the turn rate known; then it is linear in this state. Nobody turns for longer than `TURN_S`: over a
+    longer gap the thing goes straight on. Over a gap longer than `MANOEUVRE_S` the velocity's doubt stops growing and
+    the position's grows as a random walk.
     """
+    out[0], out[1], out[2], out[3] = dt, 0.0, 0.0, 1.0
+    if 0.0 < dt <= TURN_S and turn != 0.0:
+        out[2], out[3] = math.sin(turn * dt), math.cos(turn * dt)
+        out[0], out[1] = out[2] / turn, (1.0 - out[3]) / turn
     m = min(dt, MANOEUVRE_S)
-    x[0] += dt * x[2]
-    x[1] += dt * x[3]
-    for i in range(2):
-        for j in range(2):
-            p[i, j] += dt * (p[i, j + 2] + p[i + 2, j]) + dt * dt * p[i + 2, j + 2]
-    for i in range(2):
-        for j in range(2):
-            p[i, j + 2] += dt * p[i + 2, j + 2]
-    for i in range(2):
-        p[i, i] += q * dt * m * m / 3.0
-        p[i, i + 2] += q * m * m / 2.0
-        p[i + 2, i + 2] += q * m
-    for i in range(2):
-        for j in range(2):
-            p[j + 2, i] = p[i, j + 2]
-    symmetrise(p)
+    out[4], out[5], out[6] = q * dt * m * m / 3.0, q * m * m / 2.0, q * m
+
+
+@compiled
+def move(x: Array, p: Array, step: Array) -> None:
+    """x ← F·x; P ← F·P·Fᵀ + Q, in place, symmetric; ``step`` (7,) is what `steps` wrote. F = [[I, A], [0, B]]."""
+    s, c, sin, cos = step[0], step[1], step[2], step[3]
+    ve, vn = x[2], x[3]
+    x[0] += s * ve - c * vn
+    x[1] += c * ve + s * vn
+    x[2], x[3] = cos * ve - sin * vn, sin * ve + cos * vn
+    v00, v01, v11 = p[2, 2], p[2, 3], p[3, 3]
+    av00, av01, av10, av11 = s * v00 - c * v01, s * v01 - c * v11, c * v00 + s * v01, c * v01 + s * v11
+    m00, m01, m10, m11 = p[0, 2], p[0, 3], p[1, 2], p[1, 3]
+    p[0, 0] += 2.0 * (s * m00 - c * m01) + s * av00 - c * av01 + step[4]
+    p[1, 1] += 2.0 * (c * m10 + s * m11) + c * av10 + s * av11 + step[4]
+    p[0, 1] += s * m10 - c * m11 + c * m00 + s * m01 + c * av00 + s * av01
+    m00, m01, m10, m11 = m00 + av00, m01 + av01, m10 + av10, m11 + av11
+    p[0, 2], p[0, 3] = cos * m00 - sin * m01 + step[5], sin * m00 + cos * m01
+    p[1, 2], p[1, 3] = cos * m10 - sin * m11, sin * m10 + cos * m11 + step[5]
+    p[2, 2] = cos * cos * v00 - 2.0 * sin * cos * v01 + sin * sin * v11 + step[6]
+    p[3, 3] = sin * sin * v00 + 2.0 * sin * cos * v01 + cos * cos * v11 + step[6]
+    p[2, 3] = sin * cos * (v00 - v11) + (cos * cos - sin * sin) * v01
+    for i in range(4):
+        for j in range(i):
+            p[i, j] = p[j, i]
 
 
 @compiled
 def predict_turn(x: Array, p: Array, dt: float, q: float, turn: float) -> None:
-    """A steady turn at ``turn`` rad/s (anticlockwise positive) for ``dt`` ≥ 0 s, noise as `predict_cv`, in place.
-
-    Bar-Shalom, Li & Kirubarajan 2001, 11.7.1, with the turn rate known: then it is linear in this state. Nobody turns
-    for longer than `TURN_S`; over a longer gap the thing goes straight on.
-    """
-    if dt <= 0.0 or dt > TURN_S or turn == 0.0:
-        predict_cv(x, p, dt, q)
-        return
-    sin, cos = math.sin(turn * dt), math.cos(turn * dt)
-    s, c = sin / turn, (1.0 - cos) / turn
-    f = np.zeros((4, 4))
-    f[0, 0] = f[1, 1] = 1.0
-    f[0, 2], f[0, 3], f[1, 2], f[1, 3] = s, -c, c, s
-    f[2, 2], f[2, 3], f[3, 2], f[3, 3] = cos, -sin, sin, cos
-    _transform(x, p, f)
-    for i in range(2):
-        p[i, i] += q * dt * dt * dt / 3.0
-        p[i, i + 2] += q * dt * dt / 2.0
-        p[i + 2, i] += q * dt * dt / 2.0
-        p[i + 2, i + 2] += q * dt
+    """Predict one state for ``dt`` ≥ 0 s, turning at ``turn`` rad/s, white acceleration of density ``q`` m²/s³."""
+    step = np.empty(7)
+    steps(dt, q, turn, step)
+    move(x, p, step)
 
 
 @compiled
-def _transform(x: Array, p: Array, f: Array) -> None:
-    """x ← F·x; P ← F·P·Fᵀ, in place, symmetric."""
-    half, moved = np.zeros((4, 4)), np.zeros(4)
-    for i in range(4):
-        for k in range(4):
-            moved[i] += f[i, k] * x[k]
-            for j in range(4):
-                half[i, j] += f[i, k] * p[k, j]
-    x[:] = moved
-    for i in range(4):
-        for j in range(i + 1):
-            value = 0.0
-            for k in range(4):
-                value += half[i, k] * f[j, k]
-            p[i, j] = value
-            p[j, i] = value
+def predict_cv(x: Array, p: Array, dt: float, q: float) -> None:
+    """`predict_turn`, straight on."""
+    predict_turn(x, p, dt, q, 0.0)
 
 
 @compiled

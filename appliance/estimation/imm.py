@@ -11,11 +11,12 @@ Rules: ``x`` (M, 4), ``p`` (M, 4, 4), ``w`` (M,) sums to one; ``noise`` (M,) in 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
 from appliance.estimation.compiled import compiled
-from appliance.estimation.gaussian import Array, predict_turn
+from appliance.estimation.gaussian import Array, move, steps
 
 MIN_WEIGHT = 1e-6
 """A model never dies: at the next manoeuvre it must be able to come back."""
@@ -52,24 +53,57 @@ def _mix_into(x: Array, p: Array, part: Array, x_out: Array, p_out: Array) -> No
             p_out[b, a] = value
 
 
+class Steps(NamedTuple):
+    """All that a prediction over one time step needs beside the state; made once for all states of one age."""
+
+    dt: Array  #: (1,) the step that the rest was made for; negative for none yet
+    chances: Array  #: (M, M) of changing from model i to model j
+    motions: Array  #: (M, 7) what `gaussian.steps` writes
+
+
+@compiled
+def no_steps(count: int) -> Steps:
+    """Room for ``count`` models."""
+    return Steps(np.full(1, -1.0), np.empty((count, count)), np.empty((count, 7)))
+
+
+@compiled
+def prepare(dt: float, noise: Array, turns: Array, rates: Array, steps_: Steps) -> None:
+    """Fill ``steps_`` for ``dt`` ≥ 0 s, unless it is so already."""
+    if steps_.dt[0] == dt:
+        return
+    steps_.dt[0] = dt
+    for i in range(noise.shape[0]):
+        for j in range(noise.shape[0]):
+            steps_.chances[i, j] = _switching(dt, rates, i, j)
+        steps(dt, noise[i], turns[i], steps_.motions[i])
+
+
+@compiled
+def advance(x: Array, p: Array, w: Array, steps_: Steps, x_out: Array, p_out: Array, w_out: Array, part: Array) -> None:
+    """Mix and predict into the ``_out`` arrays; the inputs stay. ``part`` (M,) is scratch."""
+    count = w.shape[0]
+    for j in range(count):
+        total = 0.0
+        for i in range(count):
+            part[i] = w[i] * steps_.chances[i, j]
+            total += part[i]
+        w_out[j] = total
+        for i in range(count):
+            part[i] /= total
+        _mix_into(x, p, part, x_out[j], p_out[j])
+        move(x_out[j], p_out[j], steps_.motions[j])
+
+
 @compiled
 def predict(
     x: Array, p: Array, w: Array, dt: float, noise: Array, turns: Array, rates: Array,
     x_out: Array, p_out: Array, w_out: Array,
 ) -> None:  # fmt: skip
     """Mix and predict for ``dt`` ≥ 0 s into the ``_out`` arrays; the inputs stay."""
-    count = w.shape[0]
-    part = np.empty(count)
-    for j in range(count):
-        total = 0.0
-        for i in range(count):
-            part[i] = w[i] * _switching(dt, rates, i, j)
-            total += part[i]
-        w_out[j] = total
-        for i in range(count):
-            part[i] /= total
-        _mix_into(x, p, part, x_out[j], p_out[j])
-        predict_turn(x_out[j], p_out[j], dt, noise[j], turns[j])
+    ahead = no_steps(w.shape[0])
+    prepare(dt, noise, turns, rates, ahead)
+    advance(x, p, w, ahead, x_out, p_out, w_out, np.empty(w.shape[0]))
 
 
 @compiled

@@ -9,15 +9,16 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 
 from appliance.estimation import lifecycle
-from appliance.estimation.bank import NONE, Index, Look, Moves, Sight, grown, make_bank
-from appliance.estimation.gaussian import Array
-from appliance.estimation.scan import Outcome, scan
+from appliance.estimation.bank import NEVER, Bank, Index, Look, Moves, Rules, Sight, grown, make_bank
+from appliance.estimation.scan import Outcome, scan, step
 from appliance.fusion.settings import FusionSettings, SensorModel
 from appliance.geodesy import LocalFrame
 
 _FIRST_CAPACITY = 64
+_FIRST_SENSORS = 4
 MAX_SENSORS = 256
 
 
@@ -37,83 +38,67 @@ class Core:
             history_step_s=10.0,
             retrodict_s=settings.retrodict_s,
         )
-        self.bank = make_bank(_FIRST_CAPACITY, len(motion.noise_m2ps3))
-        self.confirmed = np.zeros(_FIRST_CAPACITY, np.bool_)
-        self.live: Index = np.empty(0, np.int64)
-        self._free: list[int] = list(range(_FIRST_CAPACITY - 1, -1, -1))
-        self._looked: dict[str, Array] = {}
-        self._weights = np.array(motion.first_weights)
-        self._speed_var = motion.speed_sigma_mps**2
-        self._settings = settings
-        self._limits = np.array(
-            [
-                settings.delete_log_odds,
-                settings.tentative_hold_s,
-                settings.confirmed_hold_s,
-                settings.max_sigma_m**2,
-                settings.survival_s,
-                settings.confirm_log_odds,
-            ]
+        self._rules = Rules(
+            weights=np.array(motion.first_weights),
+            speed_var=motion.speed_sigma_mps**2,
+            confirm=settings.confirm_log_odds,
+            delete=settings.delete_log_odds,
+            tentative_s=settings.tentative_hold_s,
+            confirmed_s=settings.confirmed_hold_s,
+            max_var=settings.max_sigma_m**2,
+            room=settings.max_entities,
         )
+        self.bank: Bank = make_bank(_FIRST_CAPACITY, len(motion.noise_m2ps3), _FIRST_SENSORS)
+        self._sensors: dict[str, int] = {}
+
+    @property
+    def live(self) -> Index:
+        """Slots in use, oldest first."""
+        return self.bank.live[: self.bank.counts[0]]
+
+    @property
+    def confirmed(self) -> npt.NDArray[np.bool_]:
+        """By slot: whether it was ever believed."""
+        return self.bank.confirmed
 
     def look(self, sensor_id: str, look: Look, sight: Sight, t: float) -> Outcome:
-        """Run one look against all living states."""
-        return scan(self.live, self.bank, look, sight, self.moves, t, self._last_looks(sensor_id))
+        """Run one look against all living states; nothing begins and nothing ends."""
+        return scan(self.bank, look, sight, self.moves, t, self._sensor(sensor_id))
 
-    def begin(self, look: Look, which: Index, log_odds: float) -> Index:
-        """New states at the plots ``which``; returns their slots, fewer where the room is spent."""
-        room = self._settings.max_entities - len(self.live)
-        which = which[: max(room, 0)]
-        while len(self._free) < len(which):
-            self._grow()
-        slots = np.array([self._free.pop() for _ in range(len(which))], np.int64)
-        if len(slots):
-            lifecycle.begin(self.bank, slots, look, which, self._weights, self._speed_var, log_odds)
-            self.confirmed[slots] = log_odds >= self._settings.confirm_log_odds
-            for looks in self._looked.values():
-                looks[slots] = -1e18
-            self.live = np.concatenate((self.live, slots))
-        return slots
+    def step(self, sensor_id: str, look: Look, sight: Sight, t: float, birth: float, newest: float) -> Outcome:
+        """Run one look; plots that nobody took begin states at odds ``birth`` (log); what has ended goes."""
+        self._make_room(len(look.time_s))
+        return step(self.bank, look, sight, self.moves, self._rules, t, self._sensor(sensor_id), birth, newest)
+
+    def begin(self, look: Look, j: int, log_odds: float) -> int:
+        """A new state at plot ``j``; its slot, NONE where the room is spent."""
+        self._make_room(1)
+        return int(lifecycle.begin(self.bank, look, j, self._rules, log_odds))
 
     def restart(self, slot: int, look: Look, log_odds: float) -> None:
         """Begin a living slot anew at the look's only plot."""
-        lifecycle.begin(
-            self.bank, np.array([slot]), look, np.zeros(1, np.int64), self._weights, self._speed_var, log_odds
-        )
+        lifecycle.place(self.bank, slot, look, 0, self._rules, log_odds)
 
-    def confirm(self, slots: Index) -> Index:
-        """Mark those of ``slots`` that are believed by now; returns the newly marked."""
-        fresh = slots[(self.bank.log_odds[slots] >= self._settings.confirm_log_odds) & ~self.confirmed[slots]]
-        self.confirmed[fresh] = True
-        return fresh
+    def end(self, t: float) -> Index:
+        """Fade all to ``t`` and free the slots that are not to be kept; their numbers stand until one begins there."""
+        return lifecycle.end(self.bank, self.moves, self._rules, t)
 
-    def doomed(self, t: float) -> Index:
-        """Fade all to ``t``; the slots that are not to be kept. They live on until `drop`."""
-        return lifecycle.doomed(self.live, self.bank, self.confirmed, t, self._limits)
+    def _sensor(self, sensor_id: str) -> int:
+        row = self._sensors.get(sensor_id)
+        if row is not None:
+            return row
+        row = len(self._sensors)
+        if row >= MAX_SENSORS:  # more than any unit has: forget the first, never grow
+            row = self._sensors.pop(next(iter(self._sensors)))
+            self.bank.looked[row] = NEVER
+        elif row >= len(self.bank.looked):
+            self.bank = grown(self.bank, len(self.bank.time_s), 2 * row)
+        self._sensors[sensor_id] = row
+        return row
 
-    def drop(self, slots: Index) -> None:
-        """Free these slots."""
-        if not len(slots):
-            return
-        self.live = lifecycle.without(self.live, slots)
-        self.bank.mobile[slots] = NONE
-        self._free.extend(slots.tolist())
-
-    def _last_looks(self, sensor_id: str) -> Array:
-        looks = self._looked.get(sensor_id)
-        if looks is None:
-            if len(self._looked) >= MAX_SENSORS:  # more than any unit has: forget the first, never grow
-                del self._looked[next(iter(self._looked))]
-            looks = self._looked[sensor_id] = np.full(len(self.confirmed), -1e18)
-        return looks
-
-    def _grow(self) -> None:
-        old = len(self.confirmed)
-        self.bank = grown(self.bank, 2 * old)
-        self.confirmed = np.concatenate((self.confirmed, np.zeros(old, np.bool_)))
-        for name, looks in self._looked.items():
-            self._looked[name] = np.concatenate((looks, np.full(old, -1e18)))
-        self._free.extend(range(old, 2 * old))
+    def _make_room(self, count: int) -> None:
+        while self.bank.counts[1] < count:
+            self.bank = grown(self.bank, 2 * len(self.bank.time_s), len(self.bank.looked))
 
 
 def blind(detection_probability: float) -> Sight:

@@ -18,7 +18,7 @@ import numpy as np
 
 from appliance.domain import Claim, Dispute, Entity, Identity, Plot
 from appliance.errors import BadRecord
-from appliance.estimation.bank import NONE, POSITION, Index, Sight
+from appliance.estimation.bank import NONE, Index, Sight
 from appliance.fusion import telling
 from appliance.fusion.core import MAX_SENSORS, sight_of
 from appliance.fusion.disputes import Disputes
@@ -56,17 +56,15 @@ class Fusion:
         """
         self._start(observed_ns)
         timely = self._timed(plots, now_ns)
-        own = self._intake.lay(plot for plot in timely if plot.cooperative)
-        for j in range(len(own.plots)):
-            self._own.hear(own.only([j]))
-        newest = [plot.observed_ns for plot in own.plots]
-        only_own = bool(plots) and all(plot.cooperative for plot in plots)
+        said = [plot for plot in timely if plot.cooperative]
+        only_own = bool(plots) and len(said) == len(timely) and all(plot.cooperative for plot in plots)
+        if said:
+            self._hear(self._intake.lay(said))
         if not only_own and self._timely(observed_ns, now_ns):
-            seen = self._intake.lay(plot for plot in timely if not plot.cooperative)
-            self._look(sensor_id, observed_ns, seen)
-            newest.append(observed_ns)
-        self._state.newest_ns = max([self._state.newest_ns, *newest])
-        self._prune(self._state.newest_ns)
+            seen = [plot for plot in timely if not plot.cooperative] if said else timely
+            self._look(sensor_id, observed_ns, self._intake.lay(seen))
+        else:
+            self._prune(self._state.newest_ns)
 
     def observe_claims(self, claims: Sequence[Claim], now_ns: int) -> None:
         """What people said. Claims add evidence, and existence within bounds; they never move a sensed thing."""
@@ -114,23 +112,34 @@ class Fusion:
             self._state.refused["time"] += len(taken) - len(timely)
         return timely
 
+    def _hear(self, own: Laid) -> None:
+        """Things that say themselves where they are, one by one."""
+        for j in range(len(own.plots)):
+            self._own.hear(own.only([j]) if len(own.plots) > 1 else own)
+            self._state.newest_ns = max(self._state.newest_ns, own.plots[j].observed_ns)
+
     def _look(self, sensor_id: str, observed_ns: int, seen: Laid) -> None:
         """One look of a sensor that sees for itself: update, begin, and tell the reports what is newly believed."""
         state, model = self._state, self._state.model(sensor_id)
+        state.newest_ns = max(state.newest_ns, observed_ns)
         density = model.clutter_density_per_m2 * (1.0 + model.birth_ratio)
-        locks = np.array([self._lock(plot) for plot in seen.plots], np.int64)
-        none = np.full((len(seen.plots), 2), NONE)
-        look = make_look(seen, state.base_ns, density, locks, state.settings.tracklet_gain, none)
-        outcome = state.core.look(sensor_id, look, self._sight(sensor_id), state.seconds(observed_ns))
-        slots, llrs, seconds = outcome.slot.tolist(), outcome.llr.tolist(), outcome.second.tolist()
-        for slot, plot, llr, second in zip(slots, seen.plots, llrs, seconds, strict=True):
+        look = make_look(
+            seen, state.base_ns, density, self._locks(seen.plots), state.settings.tracklet_gain, _no_codes(seen)
+        )
+        odds = math.log(model.birth_ratio)
+        t, newest = state.seconds(observed_ns), state.seconds(state.newest_ns)
+        outcome = state.core.step(sensor_id, look, self._sight(sensor_id), t, odds, newest)
+        what = zip(
+            outcome.slot.tolist(), outcome.llr.tolist(), outcome.second.tolist(), outcome.begun.tolist(), strict=True
+        )
+        for plot, (slot, llr, second, begun) in zip(seen.plots, what, strict=True):
             if slot != NONE:
                 state.note(slot, plot, llr, second)
-        fresh = np.flatnonzero((outcome.slot == NONE) & (look.kind == POSITION))
-        odds = math.log(model.birth_ratio)
-        for begun, which in zip(state.core.begin(look, fresh, odds).tolist(), fresh.tolist(), strict=False):
-            state.open(begun, seen.plots[which], odds)
-        self._reports.absorb(state.core.confirm(outcome.slot[outcome.slot != NONE]).tolist())
+            elif begun != NONE:
+                state.open(begun, plot, odds)
+        if outcome.fresh.any():
+            self._reports.absorb(outcome.slot[outcome.fresh].tolist())
+        self._close(outcome.gone, newest)
 
     def _sight(self, sensor_id: str) -> Sight:
         sight = self._sights.get(sensor_id)
@@ -140,17 +149,27 @@ class Fusion:
             sight = self._sights[sensor_id] = sight_of(self._state.model(sensor_id), self._state.frame)
         return sight
 
-    def _lock(self, plot: Plot) -> int:
-        for identity in plot.identities:
-            if identity.kind == "tracklet":
-                return self._state.book.slot(identity)
-        return NONE
+    def _locks(self, plots: Sequence[Plot]) -> Index:
+        """(J,) the slots that tracklets point to."""
+        locks = np.empty(len(plots), np.int64)
+        locks[:] = NONE
+        for j in [j for j, plot in enumerate(plots) if plot.identities]:
+            tracklets = (identity for identity in plots[j].identities if identity.kind == "tracklet")
+            locks[j] = next((self._state.book.slot(identity) for identity in tracklets), NONE)
+        return locks
 
     def _prune(self, now_ns: int) -> None:
         t = self._state.seconds(now_ns)
-        gone: Index = self._state.core.doomed(t)
-        for slot in gone:
-            for key, heir in self._disputes.forget(int(slot)):
+        self._close(self._state.core.end(t), t)
+
+    def _close(self, gone: Index, t: float) -> None:
+        for slot in gone.tolist():
+            for key, heir in self._disputes.forget(slot) if self._state.is_open(slot) else ():
                 self._state.carry_mobile(heir, key)
-            self._state.close(int(slot), t)
-        self._state.core.drop(gone)
+            self._state.close(slot, t)
+
+
+def _no_codes(seen: Laid) -> Index:
+    codes = np.empty((len(seen.plots), 2), np.int64)
+    codes[:] = NONE
+    return codes

@@ -12,6 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from operator import lt
 from typing import Any, Final
 
 import numpy as np
@@ -70,18 +71,17 @@ class Intake:
 
     def lay(self, plots: Iterable[Plot]) -> Laid:
         """All usable ``plots``, sorted by time, then by name, then by what they say."""
-        by_kind: dict[str, list[Plot]] = {kind: [] for kind in _KINDS}
-        for plot in plots:
-            if plot.kind in by_kind:
-                by_kind[plot.kind].append(plot)
-            else:
-                self._refused["kind"] += 1
-        parts = [self._part(kind, chosen) for kind, chosen in by_kind.items() if chosen]
-        parts = [part for part in parts if part.plots]
-        laid = parts[0] if len(parts) == 1 else _joined(parts)
-        keys = [(p.observed_ns, p.observation_id, *z) for p, z in zip(laid.plots, laid.z.tolist(), strict=True)]
-        order = sorted(range(len(keys)), key=keys.__getitem__)
-        return laid if order == list(range(len(keys))) else laid.only(order)
+        everything = list(plots)
+        if not everything:
+            return NO_PLOTS
+        kinds = {plot.kind for plot in everything}
+        if len(kinds) == 1 and kinds <= _KINDS.keys():
+            return _in_order(self._part(everything[0].kind, everything))
+        known = [plot for plot in everything if plot.kind in _KINDS]
+        if len(known) < len(everything):
+            self._refused["kind"] += len(everything) - len(known)
+        parts = [self._part(kind, [plot for plot in known if plot.kind == kind]) for kind in _KINDS if kind in kinds]
+        return _in_order(_joined([part for part in parts if part.plots]))
 
     def _part(self, kind: str, plots: list[Plot]) -> Laid:
         size, measure = _KINDS[kind]
@@ -89,9 +89,10 @@ class Intake:
         origin = None
         if kind != "position":
             plots, origin = self._from_origins(plots)
-        values = np.array([p.values for p in plots], np.float64).reshape(len(plots), size)
-        cov = np.array([p.covariance for p in plots], np.float64).reshape(len(plots), size, size)
-        at = np.zeros((len(plots), 2)) if origin is None else origin
+        count = len(plots)
+        values = np.array([p.values for p in plots], np.float64).reshape(count, size)
+        cov = np.array([x for p in plots for row in p.covariance for x in row], np.float64).reshape(count, size, size)
+        at = np.zeros((count, 2)) if origin is None else origin
         z, r, verdict = measure(self, plots, values, cov, at)
         laid = Laid(plots, BEARING if kind == "bearing" else POSITION, z, r, at)
         return laid if not verdict.any() else self._without(laid, verdict)
@@ -105,7 +106,11 @@ class Intake:
         return laid.only(verdict == FINE)
 
     def _shaped(self, plots: list[Plot], size: int) -> list[Plot]:
-        good = [len(p.values) == size and [len(row) for row in p.covariance] == [size] * size for p in plots]
+        lengths = {size}
+        good = [
+            len(p.values) == size and len(p.covariance) == size and set(map(len, p.covariance)) == lengths
+            for p in plots
+        ]  # fmt: skip
         if all(good):
             return plots
         wrong = [p for p, ok in zip(plots, good, strict=True) if not ok]
@@ -131,8 +136,11 @@ class Intake:
     def _from_origins(self, plots: list[Plot]) -> tuple[list[Plot], Array]:
         """Those whose sensor's place is known and in the picture, and these places."""
         first = self._local(plots[0].origin) if plots else None
-        if first is not None and all(p.origin is plots[0].origin for p in plots):
-            return plots, np.full((len(plots), 2), first)
+        if first is not None:
+            one, out = plots[0].origin, np.empty((len(plots), 2))
+            out[:] = first
+            if all(p.origin is one for p in plots):
+                return plots, out
         found = [(plot, at) for plot in plots if (at := self._local(plot.origin)) is not None]
         if len(found) < len(plots):
             self._refused["origin"] += len(plots) - len(found)
@@ -169,9 +177,21 @@ def _altitudes(plots: list[Plot]) -> Any:
     return np.array([a if abs(a) <= MAX_ALTITUDE_M else 0.0 for a in known])  # false for NaN too
 
 
+NO_PLOTS: Final = Laid([], POSITION, np.zeros((0, 2)), np.zeros((0, 2, 2)), np.zeros((0, 2)))
+
+
+def _in_order(laid: Laid) -> Laid:
+    """By time, then by name, then by what they say; most looks come so."""
+    names = [(p.observed_ns, p.observation_id) for p in laid.plots]
+    if all(map(lt, names, names[1:])):
+        return laid
+    keys = [(*name, *z) for name, z in zip(names, laid.z.tolist(), strict=True)]
+    return laid.only(sorted(range(len(keys)), key=keys.__getitem__))
+
+
 def _joined(parts: list[Laid]) -> Laid:
     if not parts:
-        return Laid([], POSITION, np.zeros((0, 2)), np.zeros((0, 2, 2)), np.zeros((0, 2)))
+        return NO_PLOTS
     return Laid(
         [plot for part in parts for plot in part.plots],
         np.concatenate([np.full(len(part.plots), part.kind, np.int64) for part in parts]),
@@ -185,9 +205,11 @@ def make_look(laid: Laid, base_ns: int, density_per_m2: float, locks: Index, gai
     """The arrays that a compiled scan reads. ``locks`` (J,) slots that identities point to; ``mobile`` (J, 2) codes."""
     count = len(laid.plots)
     velocity, variance = _velocities(laid.plots)
+    kinds: Index = np.empty(count, np.int64)
+    kinds[:] = laid.kind
     log_density = math.log(density_per_m2)
     return Look(
-        kind=np.full(count, laid.kind, np.int64) if isinstance(laid.kind, int) else laid.kind,
+        kind=kinds,
         z=laid.z,
         r=laid.r,
         origin=laid.origin,
@@ -203,8 +225,10 @@ def make_look(laid: Laid, base_ns: int, density_per_m2: float, locks: Index, gai
 
 def _velocities(plots: list[Plot]) -> tuple[Array, Array]:
     velocity = np.zeros((len(plots), 2))
-    variance = np.full(len(plots), -1.0)
-    for i, plot in enumerate(plots):
+    variance = np.empty(len(plots))
+    variance[:] = -1.0
+    for i in [i for i, plot in enumerate(plots) if plot.velocity_mps is not None]:
+        plot = plots[i]
         said, var = plot.velocity_mps, plot.velocity_variance_m2ps2
         if said is None or var is None or not (math.isfinite(var) and var > 0.0):
             continue

@@ -22,7 +22,6 @@ from appliance.fusion.intake import Laid, make_look
 from appliance.fusion.settings import SensorModel
 from appliance.fusion.state import State, squared_distance
 
-_ONE = np.zeros(1, np.int64)
 _LEAST_INTERVAL_S = 10.0
 """A fast class A vessel reports every two seconds, and a receiver loses many of them."""
 
@@ -77,12 +76,12 @@ class SelfReports:
     def _begin(self, laid: Laid, look: Look) -> int:
         if look.kind[0] != POSITION:
             return NONE
-        slots = self._state.core.begin(look, _ONE, self._state.settings.cooperative_log_odds)
-        if not len(slots):
+        slot = self._state.core.begin(look, 0, self._state.settings.cooperative_log_odds)
+        if slot == NONE:
             self._state.refused["room"] += 1
             return NONE
-        self._state.open(int(slots[0]), laid.plots[0], self._state.settings.cooperative_log_odds)
-        return int(slots[0])
+        self._state.open(slot, laid.plots[0], self._state.settings.cooperative_log_odds)
+        return slot
 
     def _late(self, laid: Laid, slot: int, t: float) -> int:
         """Too late to correct the state; evidence all the same, if the thing was there then."""

@@ -25,6 +25,29 @@ _BEFORE_S: Final = 120.0
 """A thing first seen now may have been there a little earlier, unseen: so far back its past is guessed."""
 
 
+class Dossiers(dict[int, Dossier]):
+    """Dossier by slot. One that a lone plot began is made when it is first asked for: most are clutter's."""
+
+    def __init__(self, state: State) -> None:
+        super().__init__()
+        self._state = state
+        self._promised: dict[int, tuple[int, Plot, float]] = {}
+
+    def promise(self, slot: int, sequence: int, plot: Plot, llr: float) -> None:
+        """This slot will have a dossier that begins with this plot."""
+        self._promised[slot] = (sequence, plot, llr)
+
+    def forget(self, slot: int) -> bool:
+        """Drop a dossier that nobody ever asked for; False where there is a real one."""
+        return self._promised.pop(slot, None) is not None
+
+    def __missing__(self, slot: int) -> Dossier:
+        return self._state.made(slot, *self._promised.pop(slot))
+
+    def __contains__(self, slot: object) -> bool:
+        return super().__contains__(slot) or slot in self._promised
+
+
 class State:
     """One picture's state, by slot."""
 
@@ -32,7 +55,7 @@ class State:
         self.settings = settings
         self.frame = LocalFrame(settings.origin)
         self.core = Core(settings)
-        self.dossiers: dict[int, Dossier] = {}
+        self.dossiers = Dossiers(self)
         self.book = IdentityBook()
         self.deleted: deque[tuple[float, int, Dossier, Array, Array]] = deque(maxlen=MAX_DELETED)
         """(when in s, when in ns, dossier, mean, covariance) of confirmed things that were dropped lately."""
@@ -56,20 +79,35 @@ class State:
     def dossier(self, first_observation: str, first_ns: int) -> Dossier:
         """An empty dossier with the next sequence number."""
         self._begun += 1
+        return self._dossier(self._begun, first_observation, first_ns)
+
+    def made(self, slot: int, sequence: int, plot: Plot, llr: float) -> Dossier:
+        """The dossier that `open` promised."""
+        dossier = self._dossier(sequence, f"{plot.sensor_id}\0{plot.observation_id}", plot.observed_ns)
+        self.dossiers[slot] = dossier
+        self.note(slot, plot, llr, NONE)
+        return dossier
+
+    def _dossier(self, sequence: int, first_observation: str, first_ns: int) -> Dossier:
         return Dossier(
             unit=self.settings.unit,
-            sequence=self._begun,
+            sequence=sequence,
             first_observation=first_observation,
             first_ns=first_ns,
             evidence_per_source=self.settings.evidence_per_source,
             claims_kept=self.settings.claims_per_entity,
         )
 
-    def open(self, slot: int, plot: Plot, llr: float) -> Dossier:
-        """Give a new slot its dossier, with the plot that began it."""
-        dossier = self.dossiers[slot] = self.dossier(f"{plot.sensor_id}\0{plot.observation_id}", plot.observed_ns)
-        self.note(slot, plot, llr, NONE)
-        return dossier
+    def open(self, slot: int, plot: Plot, llr: float) -> None:
+        """Give a new slot its dossier, with the plot that began it; most are clutter's and are never asked for."""
+        self._begun += 1
+        self.dossiers.promise(slot, self._begun, plot, llr)
+        if plot.identities:
+            self.dossiers[slot]
+
+    def is_open(self, slot: int) -> bool:
+        """Whether a slot has a dossier that was ever asked for."""
+        return dict.__contains__(self.dossiers, slot)
 
     def note(self, slot: int, plot: Plot, llr: float, runner_up: int) -> None:
         """Take a plot as evidence for the slot's entity, and the tracklet that it may carry."""
@@ -105,6 +143,8 @@ class State:
 
     def close(self, slot: int, t: float) -> None:
         """The slot is gone: its identities are free, and if it was believed it is told once more as deleted."""
+        if self.dossiers.forget(slot):
+            return
         dossier = self.dossiers.pop(slot)
         for identity in (*dossier.mobile.values(), *dossier.tracklets):
             self.book.release(identity, slot)

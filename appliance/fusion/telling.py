@@ -53,12 +53,13 @@ def told(state: State, now_ns: int) -> list[Entity]:
 
 
 def _living(state: State, slot: int, t: float) -> Entity | None:
-    bank, dossier = state.core.bank, state.dossiers[slot]
+    bank = state.core.bank
     existence = 1.0 / (1.0 + math.exp(-float(bank.log_odds[slot])))
     confirmed = bool(state.core.confirmed[slot]) and existence >= 0.5
     if not confirmed and existence < state.settings.told_existence:
         return None
     mean, cov = ahead(state, slot, t)
+    dossier = state.dossiers[slot]
     return entity_of(state, dossier, _status(state, slot, dossier, t, confirmed), existence, mean, cov)
 
 

@@ -9,7 +9,7 @@ import pytest
 from appliance.domain import Geodetic
 from appliance.estimation import Sector
 from appliance.estimation.bank import Sight
-from appliance.estimation.scan import in_view
+from appliance.estimation.gating import in_view
 
 HERE = Geodetic(latitude_deg=49.5, longitude_deg=6.1)
 
