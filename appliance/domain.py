@@ -94,7 +94,10 @@ class Detection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectedFrame:
-    """What a model saw in one frame; an empty ``detections`` is a look that found nothing, and counts as one."""
+    """What a model saw in one frame; an empty ``detections`` is a look that found nothing, and counts as one.
+
+    ``engine`` is what computed it, as a receipt names it; it may change between two frames of a run.
+    """
 
     sensor_id: str
     sequence: int
@@ -102,6 +105,7 @@ class DetectedFrame:
     width_px: int
     height_px: int
     detections: tuple[Detection, ...]
+    engine: str = ""
 
 
 TrackStatus = Literal["tentative", "confirmed", "coasting", "deleted"]

@@ -8,6 +8,7 @@ with ``from e``. Messages say what was expected, what was found and where.
     │   └── ConfigError      carries every fault that was found, not just the first
     ├── Refused       trust said no; never retried, never downgraded                    exit 3
     │   ├── BundleRefused
+    │   ├── EngineRefused
     │   ├── EnvelopeRefused
     │   └── IdentityRefused
     ├── Unavailable   an outside thing is away; retry with back-off                     exit 4
@@ -78,6 +79,10 @@ class Refused(ApplianceError):
 
 class BundleRefused(Refused):
     """A bundle, its metadata, its release policy or its payload failed verification."""
+
+
+class EngineRefused(Refused):
+    """A sealed engine is not the one that this device built, or its answers are not those of its network."""
 
 
 class EnvelopeRefused(Refused):

@@ -44,6 +44,7 @@ COMMANDS = {
     "listen": "appliance.cli.listen:listen",
     "keys": "appliance.cli.keys:keys_app",
     "bundle": "appliance.cli.bundle:bundle_app",
+    "engine": "appliance.cli.engine:engine_app",
     "replay": "appliance.cli.replay:replay",
     "explain": "appliance.cli.replay:explain",
     "audit": "appliance.cli.audit:audit_app",

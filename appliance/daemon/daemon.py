@@ -21,7 +21,19 @@ import msgspec
 
 from appliance.bus import EmbeddedBroker, Link, Outbox
 from appliance.config import LoadedMission
-from appliance.daemon.engines import Engine, NoEngine, load_engines
+from appliance.daemon.compiling import EngineStatus
+from appliance.daemon.engines import (
+    Engine,
+    FindWorks,
+    NoCompiler,
+    NoEngine,
+    Works,
+    compiler_for,
+    find_works,
+    load_engines,
+    standing_in,
+    try_works,
+)
 from appliance.daemon.epochs import Epochs, Limits
 from appliance.daemon.health import status_body
 from appliance.daemon.plan import bus_settings, feed_specs, path_plan
@@ -32,7 +44,6 @@ from appliance.errors import ApplianceError
 from appliance.feeds import Feed, open_feed
 from appliance.host.clock import now_ns, steady_ns
 from appliance.host.notify import notify
-from appliance.host.token import open_token
 from appliance.pipeline.intake import DataClock, live_order, replay_order
 from appliance.pipeline.path import OnePath
 from appliance.pipeline.results import Result, status_result
@@ -70,8 +81,10 @@ class Summary:
 class Daemon:
     """One run of one mission."""
 
-    def __init__(self, loaded: LoadedMission, *, until_end: bool = False) -> None:
+    def __init__(self, loaded: LoadedMission, *, until_end: bool = False, find_works: FindWorks = find_works) -> None:
+        """``find_works`` says what compiles engines on this machine; tests without a GPU give another."""
         self._loaded = loaded
+        self._find_works = find_works
         self._mission = loaded.mission
         self._until_end = until_end
         self._replays = any(feed.pace == "fast" for feed in self._mission.feeds)
@@ -80,7 +93,7 @@ class Daemon:
         self._status_due_ns = self._alive_due_ns = 0
         self._arrived_ns = 0
         self._unconfirmed: list[Engine] = []
-        self._roster = Roster(loaded, loaded.resolve(loaded.mission.unit.state) / "recipients")
+        self._roster = Roster(loaded)
         self._recorder: Recorder | None = None
         self._unrecorded: NoRecording | None = None
 
@@ -110,19 +123,35 @@ class Daemon:
     def _build(self, house: ExitStack) -> None:
         state = self._loaded.resolve(self._mission.unit.state)
         self._slots = Slots(state)
-        loaded = load_engines(self._mission.models, self._slots, now_ns())
+        works = try_works(self._mission.models, state, self._slots, self._find_works)
+        loaded = load_engines(self._mission.models, self._slots, now_ns(), works)
         self._engines = {name: engine for name, engine in loaded.items() if isinstance(engine, Engine)}
         self._missing = {name: engine for name, engine in loaded.items() if isinstance(engine, NoEngine)}
         self._unconfirmed = [engine for engine in self._engines.values() if not engine.active.confirmed]
         for engine in self._engines.values():
             house.callback(engine.lane.close)
         self._require_work()
+        self._build_compiler(house, works)
         plan = path_plan(self._loaded, tuple(self._engines.values()), replayed=self._of_files)
         warm(plan)
         self._path = OnePath(plan)
         self._build_bus(house, state / "outbox.sqlite")
         self._recorder = self._build_recorder(house, msgspec.json.encode(plan, enc_hook=dict))
         self._build_feeds(house)
+
+    def _build_compiler(self, house: ExitStack, works: Works | NoCompiler | None) -> None:
+        """Engines are compiled while ONNX Runtime serves. A replay is a function of its data: it waits for them."""
+        self._compiler = compiler_for(self._mission.models, self._engines, works)
+        if self._compiler is None:
+            return
+        self._compiler.start()
+        house.callback(self._compiler.stop)
+        if self._replays:
+            self._compiler.wait(self._stopping)
+
+    def _engine_states(self) -> tuple[EngineStatus, ...]:
+        compiled = () if self._compiler is None else self._compiler.status()
+        return (*compiled, *standing_in(self._engines.values()))
 
     def _require_work(self) -> None:
         """A daemon without one feed that it could serve says why and ends, instead of idling as if all were well."""
@@ -155,8 +184,7 @@ class Daemon:
         self._publisher = self._epochs.begin(self._loaded.digest)
 
     def _identity(self) -> PrivateIdentity:
-        content = self._loaded.resolve(self._mission.unit.identity).read_bytes()
-        return PrivateIdentity.from_json(content, open_token=open_token)
+        return PrivateIdentity.from_json(self._loaded.resolve(self._mission.unit.identity).read_bytes())
 
     def _build_recorder(self, house: ExitStack, plan: bytes) -> Recorder | None:
         if self._mission.record is None:
@@ -261,6 +289,7 @@ class Daemon:
         return status_body(
             feeds=[feed.status() for feed in self._feeds],
             lanes=[engine.lane.status() for engine in self._engines.values()],
+            engines=self._engine_states(),
             missing=tuple(self._missing.values()),
             link=self._link.status(),
             outbox=self._outbox.status(),

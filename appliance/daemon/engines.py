@@ -2,41 +2,58 @@
 
 What runs is what was verified at installation: the slot's digests are checked again before a model is loaded. A model
 that is refused or cannot run here is told by name and reason; the daemon goes on with the feeds that do not need it.
+
+Provider ``tensorrt`` means an engine that is compiled on this device (`compiling`). ONNX Runtime serves from the first
+frame, on the other providers that the mission names or on the CPU, until the engine has passed its gate.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import cv2
 
 from appliance.config.mission import Model
-from appliance.errors import BundleRefused, EngineUnavailable
+from appliance.daemon.compiling import Compiler, EngineStatus, Wanted, Works
+from appliance.engines.making import look_around
+from appliance.errors import BundleRefused, EngineRefused, EngineUnavailable
 from appliance.inference.detector import Detector
 from appliance.inference.lane import Lane
 from appliance.inference.runner import open_runner
 from appliance.slots import ActiveModel, Slots
 
+__all__ = [
+    "Engine",
+    "FindWorks",
+    "NoCompiler",
+    "NoEngine",
+    "Works",
+    "compiler_for",
+    "find_works",
+    "load_engines",
+    "standing_in",
+    "try_works",
+]
+
 log: Final = logging.getLogger("appliance")
 
-PROVIDERS: Final[Mapping[str, str]] = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-}
+COMPILED: Final = "tensorrt"
+PROVIDERS: Final[Mapping[str, str]] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """One loaded model, and the lane it runs in."""
+    """One loaded model, and the lane it runs in. ``stands_in``: why ONNX Runtime serves for good, where it does."""
 
     name: str
     active: ActiveModel
     provider: str
     lane: Lane
+    stands_in: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,23 +64,97 @@ class NoEngine:
     why: BundleRefused | EngineUnavailable
 
 
-def load_engines(models: tuple[Model, ...], slots: Slots, now_ns: int) -> dict[str, Engine | NoEngine]:
-    """Every model of the mission by name, loaded or with the reason why not."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoCompiler:
+    """Why nothing can be compiled on this machine."""
+
+    why: EngineUnavailable | EngineRefused
+
+
+FindWorks = Callable[[Path, Slots], Works]
+"""What can compile on this machine. Raises ``EngineUnavailable`` naming what is missing."""
+
+
+def find_works(state: Path, slots: Slots) -> Works:
+    """TensorRT and a GPU, where both are here. Raises ``EngineUnavailable``."""
+    return Works(look_around(state, slots))
+
+
+def load_engines(
+    models: tuple[Model, ...], slots: Slots, now_ns: int, works: Works | NoCompiler | None = None
+) -> dict[str, Engine | NoEngine]:
+    """Every model of the mission by name, loaded in ONNX Runtime or with the reason why not."""
     cv2.setNumThreads(1)  # one lane, one thread: OpenCV's own pool would fight the lanes for cores
     started: dict[str, ActiveModel] = {}
-    return {model.name: _load(model, slots, started, now_ns) for model in models}
+    return {model.name: _load(model, slots, started, now_ns, works) for model in models}
 
 
-def _load(model: Model, slots: Slots, started: dict[str, ActiveModel], now_ns: int) -> Engine | NoEngine:
+def try_works(models: tuple[Model, ...], state: Path, slots: Slots, find: FindWorks) -> Works | NoCompiler | None:
+    """What compiles here, or why nothing does; None where no model asks for it."""
+    if not any(COMPILED in model.providers for model in models):
+        return None
     try:
+        return find(state, slots)
+    except (EngineUnavailable, EngineRefused) as e:
+        log.warning("no engine will be compiled: %s", e)
+        return NoCompiler(why=e)
+
+
+def compiler_for(
+    models: tuple[Model, ...], engines: Mapping[str, Engine], works: Works | NoCompiler | None
+) -> Compiler | None:
+    """The thread that brings engines into service; None where nothing is to be compiled."""
+    if not isinstance(works, Works):
+        return None
+    wanted = [
+        Wanted(
+            name=model.name,
+            active=engines[model.name].active,
+            lane=engines[model.name].lane,
+            providers=_served_by(model),
+        )
+        for model in models
+        if COMPILED in model.providers and model.name in engines
+    ]
+    return Compiler(wanted, works)
+
+
+def standing_in(engines: Iterable[Engine]) -> tuple[EngineStatus, ...]:
+    """Models that ask for an engine on a machine that compiles none, and what serves them for good."""
+    return tuple(
+        EngineStatus(model=each.name, serves=each.lane.status().provider, state="unavailable", says=each.stands_in)
+        for each in engines
+        if each.stands_in is not None
+    )
+
+
+def _load(
+    model: Model, slots: Slots, started: dict[str, ActiveModel], now_ns: int, works: Works | NoCompiler | None
+) -> Engine | NoEngine:
+    compiled = COMPILED in model.providers
+    try:
+        if compiled and isinstance(works, NoCompiler):
+            _require_another(model, works)
         if model.bundle not in started:  # two models of one product are one start of it
             started[model.bundle] = slots.starting(model.bundle, now_ns)
         active = started[model.bundle]
-        providers = [PROVIDERS[name] for name in model.providers]
-        runner = open_runner(active.model, active.manifest, providers=providers, threads=model.threads)
+        runner = open_runner(active.model, active.manifest, providers=_served_by(model), threads=model.threads)
     except (BundleRefused, EngineUnavailable) as e:
         log.error("model %s: %s", model.name, e)  # noqa: TRY400 - the reason is the message; a traceback says less
         return NoEngine(name=model.name, why=e)
     lane = Lane(model.name, Detector(active.manifest, runner))
-    log.info("model %s: %s %s on %s", model.name, active.product, active.version, runner.provider)
-    return Engine(name=model.name, active=active, provider=runner.provider, lane=lane)
+    until = ", until its engine is ready" if compiled and isinstance(works, Works) else ""
+    log.info("model %s: %s %s on %s%s", model.name, active.product, active.version, runner.provider, until)
+    stands_in = str(works.why) if compiled and isinstance(works, NoCompiler) else None
+    return Engine(name=model.name, active=active, provider=runner.provider, lane=lane, stands_in=stands_in)
+
+
+def _require_another(model: Model, works: NoCompiler) -> None:
+    """The CPU stands in for good only where the mission says so."""
+    if len(model.providers) == 1:
+        raise EngineUnavailable(f"{works.why} (and the mission names no other provider)")
+
+
+def _served_by(model: Model) -> list[str]:
+    """ONNX Runtime's providers: those named beside the compiled one, or the CPU."""
+    return [PROVIDERS[name] for name in model.providers if name != COMPILED] or [PROVIDERS["cpu"]]

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from appliance.bus import LinkStatus, OutboxStatus
+from appliance.daemon.compiling import EngineStatus
 from appliance.daemon.engines import NoEngine
 from appliance.feeds import FeedStatus
 from appliance.inference.lane import LaneStatus
@@ -20,6 +21,7 @@ def status_body(
     feeds: Sequence[FeedStatus],
     lanes: Sequence[LaneStatus],
     missing: Sequence[NoEngine],
+    engines: Sequence[EngineStatus] = (),
     link: LinkStatus,
     outbox: OutboxStatus,
     recorder: Recorder | NoRecording | None,
@@ -30,6 +32,7 @@ def status_body(
     return {
         "feeds": [_plain(feed) for feed in feeds],
         "lanes": [_plain(lane) for lane in lanes],
+        "engines": [_plain(engine) for engine in engines],
         "link": _plain(link),
         "outbox": _plain(outbox),
         "recording": None if recorder is None else {"full": recorder.full, "failure": recorder.failure},
@@ -38,6 +41,7 @@ def status_body(
             *_sick_feeds(feeds),
             *_sick_lanes(lanes),
             *(f"model {engine.name}: {engine.why}" for engine in missing),
+            *_sick_engines(engines),
             *_sick_link(link),
             *_sick_outbox(outbox),
             *_sick_recorder(recorder),
@@ -61,6 +65,11 @@ def _sick_feeds(feeds: Sequence[FeedStatus]) -> list[str]:
 
 def _sick_lanes(lanes: Sequence[LaneStatus]) -> list[str]:
     return [f"model {lane.name}: {lane.last_error}" for lane in lanes if lane.state in {"failing", "failed"}]
+
+
+def _sick_engines(engines: Sequence[EngineStatus]) -> list[str]:
+    missing = [engine for engine in engines if engine.state == "unavailable"]
+    return [f"model {engine.model}: no engine: {engine.says}; {engine.serves} serves" for engine in missing]
 
 
 def _sick_link(link: LinkStatus) -> list[str]:

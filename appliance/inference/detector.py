@@ -73,6 +73,7 @@ class Detector:
             width_px=geometry.frame_width,
             height_px=geometry.frame_height,
             detections=tuple(self._detections(self._chosen(candidates), geometry)),
+            engine=self.provider,
         )
 
     def _chosen(self, candidates: Candidates) -> Candidates:

@@ -8,6 +8,9 @@ there is room for its answer. Cameras are served in turn; what waits is batched 
                               ├─ one thread: Detector ─────┤
     submit ─ waiting[camera] ─┘                            └─ ready[camera] ─ take
 
+``replace`` puts another detector in between two batches, so that no frame is lost to a change of engine. The one
+before it is kept: should the new one not answer, the lane goes back to it at once, and says so.
+
 Rules: answers of one camera come in the order of its frames. A frame that is no picture is counted and has no answer.
 An engine that does not answer is tried again with back-off, its batch kept; after ``MAX_FAILURES`` in a row the lane
 is ``failed``, says why, and takes nothing more. No frame is held longer than it takes to answer it: frames are views
@@ -57,6 +60,8 @@ class LaneStatus:
     failures: int
     last_error: str | None
     waiting: int
+    reverted: str | None = None
+    """Why the lane went back from a detector to the one before it; None where it did not."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,6 +89,9 @@ class Lane:
         self._answered = self._batches = self._busy_ns = self._dropped = self._let_go = self._failures = 0
         self._bad: Counter[str] = Counter()
         self._last_error: str | None = None
+        self._before: Detector | None = None
+        self._reverted: str | None = None
+        self._unusable_before = 0
         self._thread = threading.Thread(target=self._work, name=f"lane-{name}", daemon=True)
         self._thread.start()
 
@@ -91,6 +99,13 @@ class Lane:
         """Say what kind of camera this is, before its first frame; one never named is not live: it loses nothing."""
         with self._changed:
             self._cameras.setdefault(sensor_id, _Camera(live=live)).live = live
+
+    def replace(self, detector: Detector) -> None:
+        """Use another detector of the same model from the next batch on; the present one is what it may go back to."""
+        with self._changed:
+            self._before, self._reverted = self._detector, None
+            self._unusable_before += self._detector.unusable
+            self._detector = detector
 
     def submit(self, frame: Frame, timeout_s: float = 0.0) -> bool:
         """Queue a frame. False: a replayed camera's queue stayed full for ``timeout_s``, or the lane is closed.
@@ -142,10 +157,11 @@ class Lane:
                 dropped_oldest=self._dropped,
                 let_go=self._let_go,
                 bad=MappingProxyType(dict(self._bad)),
-                unusable_boxes=self._detector.unusable,
+                unusable_boxes=self._unusable_before + self._detector.unusable,
                 failures=self._failures,
                 last_error=self._last_error,
                 waiting=sum(len(camera.waiting) for camera in self._cameras.values()),
+                reverted=self._reverted,
             )
 
     def close(self, timeout_s: float = 10.0) -> None:
@@ -218,10 +234,11 @@ class Lane:
         """The answers to ``frames``, or None where the lane ended first; an engine that fails is tried again."""
         for failures in range(1, MAX_FAILURES + 1):
             started = time.perf_counter_ns()
+            detector = self._detector
             try:
-                answers = self._detector.detect(frames)
+                answers = detector.detect(frames)
             except EngineUnavailable as error:
-                if not self._pause(str(error), failures):
+                if not self._revert(detector, str(error)) and not self._pause(str(error), failures):
                     return None
             else:
                 with self._changed:
@@ -243,11 +260,25 @@ class Lane:
                 good.append(frame)
         return good
 
-    def _pause(self, message: str, failures: int) -> bool:
-        """Say that the engine failed and wait a little; False when it has failed too often, or the lane is closed."""
+    def _revert(self, failed: Detector, message: str) -> bool:
+        """Go back to the detector before the one that failed, where there is one."""
         with self._changed:
             self._failures += 1
             self._last_error = message
+            if self._ended:
+                return False
+            if self._detector is not failed:
+                return True  # it was replaced while it failed
+            if self._before is None:
+                return False
+            self._unusable_before += failed.unusable - self._before.unusable
+            self._detector, self._before = self._before, None
+            self._reverted = f"{failed.provider}: {message}"
+            return True
+
+    def _pause(self, message: str, failures: int) -> bool:
+        """Say that the engine failed and wait a little; False when it has failed too often, or the lane is closed."""
+        with self._changed:
             if self._ended:
                 return False
             if failures == MAX_FAILURES:

@@ -144,6 +144,7 @@ class StatusBody(Body, frozen=True, kw_only=True):
     sick: tuple[str, ...]
     feeds: tuple[dict[str, Any], ...]
     lanes: tuple[dict[str, Any], ...]
+    engines: tuple[dict[str, Any], ...] = ()
     link: dict[str, Any]
     outbox: dict[str, Any]
     recording: dict[str, Any] | None

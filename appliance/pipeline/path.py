@@ -50,6 +50,8 @@ class PathPlan:
     tracker: TrackerSettings = field(default_factory=TrackerSettings)
     scan_periods_ns: Mapping[str, int] = field(default_factory=dict)
     places: Mapping[str, Geodetic] = field(default_factory=dict)
+    models: Mapping[str, str] = field(default_factory=dict)
+    """Which model looks at each camera, by the names that the receipt uses."""
 
 
 class OnePath:
@@ -114,12 +116,20 @@ class OnePath:
         except Drop as e:
             self._counts[f"frames_refused:{e.reason}"] += 1
             return
+        self._ran_on(frame)
         seen = [track for track in tracks if track.status == "confirmed" and track.updated_ns == frame.captured_ns]
         plots = tuple(self._introduced(plot, camera) for track in seen if (plot := locate(track, camera)) is not None)
         self._counts["detections"] += len(frame.detections)
         self._counts["tracks_seen"] += len(seen)
         self._counts["tracks_not_on_the_ground"] += len(seen) - len(plots)
         self._fuse(Scan(sensor_id=frame.sensor_id, observed_ns=frame.captured_ns, plots=plots), now_ns)
+
+    def _ran_on(self, frame: DetectedFrame) -> None:
+        """An engine may be replaced between two frames: the receipt names the one that the newest frame ran on."""
+        model = self._plan.models.get(frame.sensor_id)
+        if model is not None and frame.engine and self._receipt.engines.get(model) != frame.engine:
+            engines = {**self._receipt.engines, model: frame.engine}
+            self._receipt = dataclasses.replace(self._receipt, engines=engines)
 
     def _fitted(self, frame: DetectedFrame) -> CameraModel:
         """The camera in the pixels of this frame: a lens is written for one size, a stream may bring it at another."""
