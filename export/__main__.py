@@ -3,6 +3,7 @@
     trust init DIR      the ceremony            root, vendor, integrators, media station
     golden …            what the network must answer on the device
     bundle …            stages a release        the integrator
+    trust carry KEY …   into a token        a signer, who then signs with --key pkcs11:…
     sign STAGING --key  adds one signature      each signer, on their own machine
     merge STAGING OTHER joins their copies      the integrator
     media STAGING …     seals, writes, verifies the media station
@@ -31,6 +32,7 @@ from appliance.errors import ApplianceError, UsageError
 from appliance.slots.verify import Progress
 from export import desk as desks
 from export import golden as goldens
+from export import keys as signing_keys
 from export import media as sticks
 from export import repository as repositories
 from export import rotation as rotations
@@ -71,6 +73,10 @@ def trust_init(
     integrator_keys: int = repositories.INTEGRATOR_KEYS,
     integrator_threshold: int = repositories.INTEGRATOR_KEYS,
     passphrase: Ask = False,
+    token: Annotated[
+        str | None,
+        Parameter(help="A PKCS#11 URI of the key in a token that wraps every key file; see docs/bundles.md."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Hold the ceremony: make every key and sign root and vendor metadata. Then carry each key to its holder."""
@@ -81,6 +87,7 @@ def trust_init(
         integrator_keys=integrator_keys,
         integrator_threshold=integrator_threshold,
         passphrase=_passphrase(passphrase, twice=True),
+        token=token,
     )
     names = sorted(path.name for path in fleet.keys.glob("*.pem"))
     if json:
@@ -91,6 +98,24 @@ def trust_init(
     for name in integrator:
         _line(f"{name}: {integrator_threshold} of {integrator_keys} signatures needed, for {name}/* and nothing else")
     _line(f"provision devices with {fleet.anchor}")
+
+
+@trust_app.command(name="carry")
+def trust_carry(
+    key: Path,
+    /,
+    *,
+    token: Annotated[str, Parameter(help="Where to: pkcs11:token=…;object=NAME?module-path=…&pin-source=file:…")],
+    passphrase: Ask = False,
+    json: Json = False,
+) -> None:
+    """Put a signing key into its holder's token: `--key pkcs11:token=…;object=NAME?…` then signs with it."""
+    keyid = signing_keys.carry(key, token, _passphrase(passphrase))
+    if json:
+        _print({"key": keyid, "token": token})
+        return
+    _line(f"{keyid[:16]} is in the token, under a key that never leaves it: sign with --key '{token}'")
+    _line(f"destroy {key} and every copy of it; without the token the key is lost, and `trust rotate` replaces it")
 
 
 @trust_app.command

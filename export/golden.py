@@ -33,9 +33,9 @@ from appliance.bundles.golden import (
     parse_golden,
 )
 from appliance.bundles.manifest import MAX_MANIFEST_BYTES, FixedSize, Manifest, output_names, parse_manifest
+from appliance.bundles.network import MAX_MODEL_BYTES, look_into
 from appliance.bundles.release import Role
 from appliance.errors import UsageError
-from appliance.inference.onnxfile import MAX_MODEL_BYTES
 from appliance.inference.prepare import Preparer, lay_out, require_picture
 from appliance.inference.runner import Runner, open_runner
 
@@ -48,9 +48,9 @@ SEED: Final = 20_260_101
 LEAST_MAGNITUDE: Final = 1e-3
 
 #: Operators that choose among elements: two nearly equal scores may change places on another processor.
-CHOOSING: Final = (b"TopK", b"NonMaxSuppression", b"ArgMax", b"ArgMin", b"NonZero")
+CHOOSING: Final = ("TopK", "NonMaxSuppression", "ArgMax", "ArgMin", "NonZero")
 #: Operators that round to steps: a sum on the edge of a step falls to either side.
-STEPPING: Final = (b"QuantizeLinear", b"QLinear", b"ConvInteger", b"MatMulInteger")
+STEPPING: Final = ("QuantizeLinear", "QLinear", "ConvInteger", "MatMulInteger", "QGemm", "DynamicQuantize")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,8 +167,9 @@ def _put(name: str, value: Array, data: bytearray) -> Tensor:
 
 
 def _tolerances(raw: bytes, case: Case, magnitudes: Mapping[str, float]) -> dict[str, Tolerances]:
-    steps = any(mark in raw for mark in STEPPING)
-    chooses = any(mark in raw for mark in CHOOSING)
+    operators = {name for _, name in look_into(raw).operators}
+    steps = any(name.startswith(STEPPING) for name in operators)
+    chooses = not operators.isdisjoint(CHOOSING)
     types = {tensor.name: tensor.dtype for tensor in case.outputs}
     return {
         name: Tolerances(

@@ -88,8 +88,11 @@ def init(
     integrator_keys: int = INTEGRATOR_KEYS,
     integrator_threshold: int = INTEGRATOR_KEYS,
     passphrase: str | None = None,
+    token: str | None = None,
 ) -> Repository:
     """The ceremony: makes every key, and signs root and vendor targets (delegations only).
+
+    ``token`` is the PKCS#11 URI of a key that wraps every key made here.
 
     Raises: UsageError where one was held here already, or for names and numbers that cannot be.
     """
@@ -100,11 +103,11 @@ def init(
         raise UsageError("expected at least one integrator, and a threshold of at most its keys")
     for role in ("root", "vendor"):
         for number in range(1, ROOT_KEYS + 1):
-            new_key(repository.keys / f"{role}-{number}.pem", passphrase)
-    new_key(repository.keys / "media.pem", passphrase)
+            new_key(repository.keys / f"{role}-{number}.pem", passphrase, token=token)
+    new_key(repository.keys / "media.pem", passphrase, token=token)
     for name in integrators:
         for number in range(1, integrator_keys + 1):
-            new_key(repository.keys / f"{name}-{number}.pem", passphrase)
+            new_key(repository.keys / f"{name}-{number}.pem", passphrase, token=token)
     repository.published.mkdir(parents=True, exist_ok=True)
     root = _root(repository, now)
     targets = _vendor(repository, integrators, integrator_threshold, now)

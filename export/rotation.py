@@ -15,7 +15,7 @@ from typing import Any
 from appliance.bundles.metadata import to_canonical
 from appliance.bundles.tuf7 import Metadata, SSlibKey
 from appliance.errors import UsageError
-from export.keys import CryptoSigner, load_signer, new_key, public_path
+from export.keys import CryptoSigner, load_signer, new_key, public_path, token_of
 from export.repository import THRESHOLD, Repository, expiry
 
 #: Which TUF roles a key file's name stands for in the root metadata.
@@ -39,9 +39,9 @@ def rotate(repository: Repository, key_name: str, now: datetime, passphrase: str
     path = repository.keys / f"{key_name}.pem"
     if not path.is_file():
         raise UsageError(f"{path}: no such key")
-    old = load_signer(path, passphrase)
+    old, token = load_signer(path, passphrase), token_of(path)
     _retire(repository, path, old.public_key.keyid)
-    new = new_key(path, passphrase).public_key
+    new = new_key(path, passphrase, token=token).public_key  # kept as the old one was
     change = _Change(family=key_name.rsplit("-", 1)[0], old=old, new=new, now=now, passphrase=passphrase)
     name = _new_root(repository, change) if change.family in ROOT_ROLES else _new_vendor(repository, change)
     return Rotated(old=old.public_key.keyid, new=new.keyid, metadata=name)

@@ -22,6 +22,7 @@ import msgspec
 from appliance.bundles.layout import METADATA, metadata_name, target_name, target_path
 from appliance.bundles.manifest import parse_manifest
 from appliance.bundles.metadata import HASH, parse_strict, to_canonical
+from appliance.bundles.network import look_into
 from appliance.bundles.policy import MAGIC_BYTES, check_content, check_files
 from appliance.bundles.release import (
     MANIFEST_FILE,
@@ -34,6 +35,7 @@ from appliance.bundles.release import (
 )
 from appliance.bundles.tuf7 import Metadata, Root, TargetFile, Targets
 from appliance.errors import IdentityRefused, UsageError
+from appliance.slots.disk import mapped
 from appliance.slots.verify import digest_file
 from export.keys import load_signer
 from export.repository import Repository, expiry
@@ -178,6 +180,8 @@ def _check_inputs(release: ReleaseInput, made: Release) -> None:
         with release.files[file.path][1].open("rb") as source:
             check_content(file, source.read(MAGIC_BYTES))
     parse_manifest(release.files[MANIFEST_FILE][1].read_bytes())
+    with mapped(release.files[made.the_file("onnx").path][1]) as network:
+        look_into(network)
 
 
 def _next_targets(repository: Repository, made: Release, raw: bytes, now: datetime) -> Metadata[Targets]:

@@ -49,7 +49,8 @@ REASONS: Final[dict[str, str]] = {
     "release-mismatch": "release.json and the signed targets do not list the same files",
     "manifest": "model.json is malformed",
     "golden": "the golden inputs and outputs are malformed or belong to another network",
-    "onnx": "the network may not be loaded: external data, size or structure",
+    "external-data": "the network keeps numbers in another file, which nobody has signed",
+    "onnx": "the network may not be loaded: its operators, sizes or structure",
     # the payload
     "digest": "a file's content is not what was signed",
     "truncated": "a file is shorter than its signed length",

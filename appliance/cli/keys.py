@@ -1,20 +1,36 @@
 """``appliance keys``: identities of devices and recipients, as files.
 
+    OPS.json             the private identity: its seeds in plain, locked by a passphrase, or wrapped by a token's key
+    OPS.public.json      what others may know
+    OPS.former/          recipients: what `rotate` replaced, which still opens what was sealed to it, until deleted
+    OPS.successor.json   recipients: the signed announcement of the newest key, for the units
+    OPS.trusted/         recipients: the units that are believed
+
 Private identities are written with mode 0600 and never over an existing file. ``trust`` and ``show`` work on what is
 public. Signing keys of integrators are made at the bench (``python -m export``), never here.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from cyclopts import App, Parameter
 
-from appliance.cli.output import print_json, print_line
+from appliance.cli.output import note, print_json, print_line
 from appliance.errors import IdentityRefused, UsageError
+from appliance.host.clock import now_ns
 from appliance.host.files import write_whole
-from appliance.sealing.identity import MAX_IDENTITY_BYTES, PrivateIdentity, PublicIdentity, generate
+from appliance.host.token import HostToken, open_token
+from appliance.sealing.identity import (
+    MAX_IDENTITY_BYTES,
+    PrivateIdentity,
+    PublicIdentity,
+    StoredIdentity,
+    generate,
+)
+from appliance.sealing.succession import Successor, announce, rotated, successor_name
 
 keys_app = App(name="keys", help="Identities of devices and recipients.")
 
@@ -30,6 +46,7 @@ def new(
     *,
     out: Path,
     passphrase_file: Path | None = None,
+    token: str | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Make an identity: OUT holds the secret, OUT with `.public.json` is for the others.
@@ -44,6 +61,9 @@ def new(
         The private identity file to write; it must not exist.
     passphrase_file
         A file whose first line locks the secret.
+    token
+        A PKCS#11 URI of a key that wraps the secret, pkcs11:token=…;object=…?module-path=…&pin-source=file:…;
+        the key is made where the token has none of that name. The PIN never stands in the URI.
     json
         One JSON object on standard output.
     """
@@ -51,8 +71,9 @@ def new(
     for path in (out, public_path):
         if path.exists():
             raise UsageError(f"{path}: expected a new file; an identity is never written over")
+    keep = _Keep.asked(passphrase_file, token)
     identity = generate(kind, name)
-    write_whole(out, (identity.to_json(read_passphrase(passphrase_file)) + "\n").encode(), mode=PRIVATE_MODE)
+    keep.write(out, identity)
     write_whole(public_path, (identity.public.to_json() + "\n").encode())
     _tell(identity.public, {"private": str(out), "public": str(public_path)}, json=json)
     return 0
@@ -70,6 +91,78 @@ def show(identity: Path, /, *, json: Annotated[bool, Parameter(negative="")] = F
         One JSON object on standard output.
     """
     _tell(read_public(identity), {"file": str(identity)}, json=json)
+    return 0
+
+
+@keys_app.command
+def lock(
+    identity: Path,
+    /,
+    *,
+    passphrase_file: Path | None = None,
+    new_passphrase_file: Path | None = None,
+    token: str | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Keep the secret of an identity otherwise: locked by a passphrase, or wrapped by the key of a token.
+
+    Parameters
+    ----------
+    identity
+        A private identity file; it is replaced. Copies that were made before hold the secret as it was.
+    passphrase_file
+        A file whose first line unlocks it now.
+    new_passphrase_file
+        A file whose first line locks it from now on.
+    token
+        A PKCS#11 URI of the key that wraps it from now on; see `appliance keys new --help`.
+    json
+        One JSON object on standard output.
+    """
+    keep = _Keep.asked(new_passphrase_file, token)
+    if keep.passphrase is None and keep.token is None:
+        raise UsageError("expected --new-passphrase-file or --token")
+    private = read_private(identity, passphrase_file)
+    keep.write(identity, private)
+    _tell(private.public, {"private": str(identity)}, json=json)
+    return 0
+
+
+@keys_app.command
+def rotate(
+    identity: Path,
+    /,
+    *,
+    passphrase_file: Path | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Give a recipient a new key to receive with, and write the signed announcement that units take by themselves.
+
+    Carry the announcement to each unit, beside the recipient's public identity file. The key before is kept in the
+    folder of former ones, so that what was sealed to it still opens; once all of that was read, delete it: from then on
+    nobody can open what was recorded of those days.
+
+    Parameters
+    ----------
+    identity
+        The recipient's private identity file; it is replaced, and kept as it was kept: locked, wrapped or in plain.
+    passphrase_file
+        A file whose first line unlocks it, and locks what replaces it.
+    json
+        One JSON object on standard output.
+    """
+    before = _read(identity)
+    stored = StoredIdentity.from_json(before)
+    old = read_private(identity, passphrase_file)
+    new = rotated(old)
+    number = _next_number(identity, new.public)
+    kept = former_folder(identity) / f"{old.public.kid.hex()}.json"
+    write_whole(kept, before, mode=PRIVATE_MODE)
+    _Keep.as_stored(stored, passphrase_file).write(identity, new)
+    write_whole(public_name(identity), (new.public.to_json() + "\n").encode())
+    announcement = _announcement(identity)
+    write_whole(announcement, announce(new, number))  # last: nobody is told of a key that is not on the disk
+    _tell(new.public, {"former": str(kept), "announcement": str(announcement), "number": str(number)}, json=json)
     return 0
 
 
@@ -102,6 +195,11 @@ def trusted_folder(identity: Path) -> Path:
     return identity.with_name(identity.name.removesuffix(".json") + ".trusted")
 
 
+def former_folder(identity: Path) -> Path:
+    """Where the keys stand that a recipient had before."""
+    return identity.with_name(identity.name.removesuffix(".json") + ".former")
+
+
 def public_name(private: Path) -> Path:
     """Where the public half of a private identity file stands."""
     return private.with_name(private.name.removesuffix(".json") + ".public.json")
@@ -114,14 +212,64 @@ def read_public(path: Path) -> PublicIdentity:
         return PublicIdentity.from_json(content)
     except IdentityRefused as refusal:
         try:
-            return PrivateIdentity.from_json(content).public
+            return StoredIdentity.from_json(content).public
         except IdentityRefused:
             raise refusal from None
 
 
 def read_private(path: Path, passphrase_file: Path | None) -> PrivateIdentity:
     """A private identity from its file. Raises IdentityRefused, UsageError."""
-    return PrivateIdentity.from_json(_read(path), read_passphrase(passphrase_file))
+    return PrivateIdentity.from_json(_read(path), read_passphrase(passphrase_file), open_token=open_token)
+
+
+def read_all(path: Path, passphrase_file: Path | None) -> tuple[PrivateIdentity, ...]:
+    """A recipient as it is and as it was before its rotations. Raises IdentityRefused, UsageError."""
+    folder = former_folder(path)
+    former = sorted(folder.glob("*.json")) if folder.is_dir() else []
+    return tuple(read_private(each, passphrase_file) for each in (path, *former))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Keep:
+    """How a secret is kept in its file: in plain, under a passphrase, or under a token's key."""
+
+    passphrase: str | None = None
+    token: HostToken | None = None
+
+    @classmethod
+    def asked(cls, passphrase_file: Path | None, token: str | None) -> _Keep:
+        """As the command line says; a key that the token lacks is made. Raises UsageError, IdentityRefused."""
+        if passphrase_file is not None and token is not None:
+            raise UsageError("expected a passphrase or a token, not both")
+        if token is None:
+            return cls(passphrase=read_passphrase(passphrase_file))
+        opened = open_token(token)
+        if opened.make_key():
+            note("made an AES-256 key in the token, which will never leave it: without that token the secret is lost")
+        return cls(token=opened)
+
+    @classmethod
+    def as_stored(cls, stored: StoredIdentity, passphrase_file: Path | None) -> _Keep:
+        """As a file has it."""
+        if stored.uri is not None:
+            return cls(token=open_token(stored.uri))
+        return cls(passphrase=read_passphrase(passphrase_file) if stored.form == "argon2id" else None)
+
+    def write(self, path: Path, identity: PrivateIdentity) -> None:
+        text = identity.to_json(self.passphrase, token=self.token) + "\n"
+        write_whole(path, text.encode(), mode=PRIVATE_MODE)
+
+
+def _announcement(identity: Path) -> Path:
+    public = public_name(identity)
+    return public.with_name(successor_name(public.name))
+
+
+def _next_number(identity: Path, public: PublicIdentity) -> int:
+    """Above the last announcement's, and at least the seconds since 1970, so that a lost file starts nothing anew."""
+    path = _announcement(identity)
+    last = Successor.from_json(_read(path), public).number if path.exists() else 0
+    return max(last + 1, now_ns() // 1_000_000_000)
 
 
 def read_passphrase(path: Path | None) -> str | None:

@@ -17,7 +17,7 @@ import msgspec
 from cyclopts import Parameter
 
 from appliance.bus import Reader, TlsFiles
-from appliance.cli.keys import read_private, read_public, trusted_folder
+from appliance.cli.keys import read_all, read_public, trusted_folder
 from appliance.cli.output import note, print_json, print_line
 from appliance.errors import IdentityRefused, UsageError
 from appliance.host.clock import now_ns
@@ -75,7 +75,7 @@ def listen(
     passphrase_file
         A file whose first line unlocks the identity.
     """
-    private = read_private(identity, passphrase_file)
+    private = read_all(identity, passphrase_file)
     trusted = _trusted(identity, trust)
     seen = state or identity.with_suffix(".seen.sqlite")
     stopping = threading.Event()

@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 
 from appliance.config.faults import without_login
 from appliance.config.mission import Bus, FeedTable, Lens, Mission
-from appliance.errors import ApplianceError, Fault
+from appliance.errors import ApplianceError, Fault, IdentityRefused
 from appliance.feeds.uris import SCHEMES, parse_uri
-from appliance.sealing.identity import MAX_IDENTITY_BYTES, PrivateIdentity, PublicIdentity
+from appliance.sealing.identity import MAX_IDENTITY_BYTES, PrivateIdentity, PublicIdentity, StoredIdentity
 
 Resolve = Callable[[str], Path]
 Finding = tuple[str, str, str]  # key, found, expected
@@ -75,7 +75,11 @@ def _unit(mission: Mission, resolve: Resolve) -> Iterator[Finding]:
 
 
 def _private(content: bytes) -> PublicIdentity:
-    return PrivateIdentity.from_json(content).public
+    """Whose it is. A token is not asked: a mission is also checked where the token is not."""
+    stored = StoredIdentity.from_json(content)
+    if stored.form == "argon2id":
+        raise IdentityRefused("locked", "locked by a passphrase, which a daemon has nobody to ask for")
+    return stored.public if stored.form == "pkcs11" else PrivateIdentity.from_json(content).public
 
 
 def _identity_fault(

@@ -44,6 +44,7 @@ from appliance.errors import ApplianceError
 from appliance.feeds import Feed, open_feed
 from appliance.host.clock import now_ns, steady_ns
 from appliance.host.notify import notify
+from appliance.host.token import open_token
 from appliance.pipeline.intake import DataClock, live_order, replay_order
 from appliance.pipeline.path import OnePath
 from appliance.pipeline.results import Result, status_result
@@ -93,7 +94,7 @@ class Daemon:
         self._status_due_ns = self._alive_due_ns = 0
         self._arrived_ns = 0
         self._unconfirmed: list[Engine] = []
-        self._roster = Roster(loaded)
+        self._roster = Roster(loaded, loaded.resolve(loaded.mission.unit.state) / "recipients")
         self._recorder: Recorder | None = None
         self._unrecorded: NoRecording | None = None
 
@@ -184,7 +185,8 @@ class Daemon:
         self._publisher = self._epochs.begin(self._loaded.digest)
 
     def _identity(self) -> PrivateIdentity:
-        return PrivateIdentity.from_json(self._loaded.resolve(self._mission.unit.identity).read_bytes())
+        content = self._loaded.resolve(self._mission.unit.identity).read_bytes()
+        return PrivateIdentity.from_json(content, open_token=open_token)
 
     def _build_recorder(self, house: ExitStack, plan: bytes) -> Recorder | None:
         if self._mission.record is None:

@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from appliance.bus import TlsFiles
 from appliance.config import LoadedMission
-from appliance.config.mission import FeedTable, Lens, Place, Pose, Sensing
+from appliance.config.mission import FeedTable, Lens, PictureSettings, Place, Pose, Sensing
 from appliance.daemon.engines import Engine
 from appliance.domain import Geodetic, Receipt
 from appliance.estimation import FieldOfView, Sector
@@ -20,6 +20,7 @@ from appliance.feeds import FeedSpec, ReportOptions, SensorSigma, parse_uri
 from appliance.fusion import FusionSettings, SensorModel
 from appliance.host.clock import clock_state
 from appliance.pipeline.path import PathPlan
+from appliance.pipeline.significance import Significance
 from appliance.pipeline.telling import TellingSettings
 from appliance.tracking.camera import CameraModel, field_of_view
 
@@ -136,15 +137,27 @@ def path_plan(loaded: LoadedMission, engines: Sequence[Engine], *, replayed: boo
             confirmed_hold_s=_hold_s(mission.feeds),
             sensors={f.name: model for f in mission.feeds if (model := _sensor(f, cameras, origin)) is not None},
         ),
-        telling=TellingSettings(
-            picture_interval_ns=round(mission.picture.interval_s * _NS),
-            entity_interval_ns=round(mission.picture.entity_interval_s * _NS),
-        ),
+        telling=telling_settings(mission.picture),
         receipt=_receipt(loaded, engines, replayed=replayed),
         cameras=cameras,
         scan_periods_ns={f.name: round(s * _NS) for f in mission.feeds if (s := _scan_s(f)) is not None},
         places={name: geodetic(place) for name, place in mission.places.items()},
         models={f.name: f.model for f in mission.feeds if f.model is not None},
+    )
+
+
+def telling_settings(picture: PictureSettings) -> TellingSettings:
+    """The mission's ``[picture]``."""
+    return TellingSettings(
+        picture_interval_ns=round(picture.interval_s * _NS),
+        entity_interval_ns=round(picture.entity_interval_s * _NS),
+        change=Significance(
+            deviation_sigmas=picture.deviation_sigmas,
+            deviation_m=picture.deviation_m,
+            move_m=picture.move_m,
+            existence_step=picture.existence_step,
+            refresh_ns=round(picture.refresh_s * _NS),
+        ),
     )
 
 

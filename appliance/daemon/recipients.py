@@ -8,6 +8,9 @@ Rules:
   for the next start. A field unit has nobody who would restart it to put a reader out.
 - What cannot be read changes nothing: the recipients in force stay, and the status says why. Whoever wants a reader
   out sees there that it is not out yet.
+- A recipient announces its next KEM key itself (``sealing.succession``), in a file beside its public identity. What
+  was taken is kept in the state directory, and nothing older is taken again: taking the file away, or putting an old
+  one back, brings no old key back. An announcement that is refused changes nothing, and stops nothing.
 """
 
 from __future__ import annotations
@@ -19,10 +22,12 @@ from pathlib import Path
 from typing import Final
 
 from appliance.config import LoadedMission, load_mission
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, IdentityRefused
+from appliance.host.files import write_whole
 from appliance.pipeline.views import VIEWS, View
 from appliance.sealing import PublicIdentity
 from appliance.sealing.identity import MAX_IDENTITY_BYTES
+from appliance.sealing.succession import Successor, lineage, successor_name
 
 log: Final = logging.getLogger("appliance")
 
@@ -49,17 +54,26 @@ class Members:
 class Roster:
     """The mission's recipients as their files stand."""
 
-    def __init__(self, loaded: LoadedMission) -> None:
+    def __init__(self, loaded: LoadedMission, taken: Path) -> None:
+        """``taken`` is the folder of the announcements that were taken; it may be new."""
         self._loaded = loaded
+        self._taken = taken
+        self._refused: list[str] = []
         self._mission_stamp = _stamp(loaded.path)
         self._stamps: dict[Path, Stamp] = {}
         self._asked = False
-        self.trouble: str | None = None
+        self._unread = ""
+
+    @property
+    def trouble(self) -> str | None:
+        """What could not be taken of the recipients' files, for the status; None where all is well."""
+        return "; ".join(filter(None, (self._unread, *self._refused))) or None
 
     def read(self) -> Members:
         """The recipients. Raises IdentityRefused, OSError."""
         self._note_stamps()  # before reading: what changes meanwhile is read again
         bus = self._loaded.mission.bus
+        self._refused = []
         named = {"full": bus.recipients, "position-only": bus.position_only}
         return Members(by_view={view: tuple(map(self._one, named[view])) for view in VIEWS if named[view]})
 
@@ -78,15 +92,28 @@ class Roster:
             members = self.read()
         except (ApplianceError, OSError) as e:
             self._note_stamps()
-            self.trouble = f"recipients: not read again, those in force stay: {e}"
-            log.error(self.trouble)  # noqa: TRY400 - the reason is the message
+            self._unread = f"recipients: not read again, those in force stay: {e}"
+            log.error(self._unread)  # noqa: TRY400 - the reason is the message
             return None
-        self.trouble = None
+        self._unread = ""
         return members
 
     def _one(self, name: str) -> PublicIdentity:
-        with self._loaded.resolve(name).open("rb") as handle:
-            return PublicIdentity.from_json(handle.read(MAX_IDENTITY_BYTES + 1))
+        path = self._loaded.resolve(name)
+        named = PublicIdentity.from_json(_read(path))
+        kept = self._taken / f"{lineage(named)}.json"
+        # A damaged record raises: going on without it would be going back to an old key.
+        taken = Successor.from_json(_read(kept), named) if kept.exists() else None
+        try:
+            announced = _announced(path, named, taken)
+        except (IdentityRefused, OSError) as e:
+            self._refused.append(f"recipients: {successor_path(path).name}: not taken: {e}")
+            log.error(self._refused[-1])  # noqa: TRY400 - the reason is the message
+            announced = None
+        if announced is not None:
+            write_whole(kept, announced.raw)
+        newest = announced or taken
+        return named if newest is None else newest.identity
 
     def _note_stamps(self) -> None:
         self._stamps = {path: _stamp(path) for path in self._files()}
@@ -94,7 +121,34 @@ class Roster:
 
     def _files(self) -> Iterator[Path]:
         bus = self._loaded.mission.bus
-        yield from (self._loaded.resolve(name) for name in (*bus.recipients, *bus.position_only))
+        for name in (*bus.recipients, *bus.position_only):
+            path = self._loaded.resolve(name)
+            yield from (path, successor_path(path))
+
+
+def successor_path(public: Path) -> Path:
+    """Where a recipient's announcement lies: beside its public identity file."""
+    return public.with_name(successor_name(public.name))
+
+
+def _announced(public: Path, named: PublicIdentity, taken: Successor | None) -> Successor | None:
+    """A newer announcement than ``taken``, or None. Raises IdentityRefused (also ``stale``, ``conflict``), OSError."""
+    path = successor_path(public)
+    if not path.exists():
+        return None
+    found = Successor.from_json(_read(path), named)
+    if taken is None or found.number > taken.number:
+        return found
+    if found.number < taken.number:
+        raise IdentityRefused("stale", f"number {found.number} is older than {taken.number}, which was taken")
+    if found.identity != taken.identity:
+        raise IdentityRefused("conflict", f"number {found.number} was taken with another key")
+    return None
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as handle:
+        return handle.read(MAX_IDENTITY_BYTES + 1)
 
 
 def _stamp(path: Path) -> Stamp:

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from appliance.bundles.manifest import Constant, Manifest, output_names
+from appliance.bundles.network import MAX_MODEL_BYTES, look_into
 from appliance.errors import EngineUnavailable
-from appliance.inference.onnxfile import MAX_MODEL_BYTES, require_one_whole_file
 from appliance.inference.tensors import Shape, require_agreement
 
 Tensor = npt.NDArray[Any]
@@ -52,11 +52,11 @@ def open_runner(model: bytes | Path, manifest: Manifest, *, providers: Sequence[
     """Load ``model`` in ONNX Runtime on the first of ``providers`` (none named: the CPU).
 
     The CPU stands in for a provider that is missing only where the caller lists the CPU too. Raises
-    ``EngineUnavailable`` where the model cannot be loaded here, ``BundleRefused`` (``model-mismatch``,
-    ``external-data``) where it is not what ``manifest`` says.
+    ``EngineUnavailable`` where the model cannot be loaded here, ``BundleRefused`` where it may not be loaded anywhere
+    (``onnx``, ``external-data``) or is not what ``manifest`` says (``model-mismatch``).
     """
     raw = _read(model) if isinstance(model, Path) else model
-    require_one_whole_file(raw)
+    look_into(raw)
     runtime = _runtime()
     session = _open_session(runtime, raw, manifest.name, _choose(runtime, tuple(providers) or (CPU,)), threads)
     _require_asked(session, tuple(providers) or (CPU,))

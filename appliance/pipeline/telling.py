@@ -1,17 +1,18 @@
 """Decides what is told, and when: entities as they change, the picture at its interval, disputes at once.
 
-What this is: the memory of what recipients were last told. What it is not: it makes no entities. Time is an
-argument, so a replay tells the same things at the same moments.
+What this is: the memory of what recipients were last told. What it is not: it makes no entities, and what counts as
+a change stands in ``significance``. Time is an argument, so a replay tells the same things at the same moments.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from appliance.domain import Dispute, Entity, Picture, Receipt
 from appliance.pipeline.results import Result, alert_result, entity_result, picture_result
+from appliance.pipeline.significance import Significance, Told, is_news
 
 #: A tentative entity may still be clutter; recipients are told once it is believed.
 TOLD = frozenset({"confirmed", "coasting", "reported"})
@@ -19,10 +20,11 @@ TOLD = frozenset({"confirmed", "coasting", "reported"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TellingSettings:
-    """Intervals in nanoseconds."""
+    """Intervals in nanoseconds, and what counts as a change."""
 
     picture_interval_ns: int
     entity_interval_ns: int
+    change: Significance = field(default_factory=Significance)
 
 
 class Teller:
@@ -31,7 +33,7 @@ class Teller:
     def __init__(self, unit: str, settings: TellingSettings) -> None:
         self._unit = unit
         self._settings = settings
-        self._told: dict[str, Entity] = {}
+        self._told: dict[str, Told] = {}
         self._disputes: set[tuple[str, int]] = set()
         self._entities_ns: int | None = None
         self._picture_ns: int | None = None
@@ -55,7 +57,7 @@ class Teller:
         results = [alert_result(d, unit=self._unit, produced_ns=now_ns) for d in self._fresh(disputes)]
         results += [
             entity_result(entity, unit=self._unit, produced_ns=now_ns, receipt=receipt)
-            for entity in (*self._changed(believed), *self._gone(believed))
+            for entity in (*self._changed(believed, disputes, now_ns), *self._gone(believed))
         ]
         if last or _is_over(self._picture_ns, self._settings.picture_interval_ns, now_ns):
             self._picture_ns = now_ns
@@ -77,32 +79,24 @@ class Teller:
         self._disputes = {(d.entity_id, d.raised_ns) for d in disputes}
         return fresh
 
-    def _changed(self, believed: Sequence[Entity]) -> list[Entity]:
+    def _changed(self, believed: Sequence[Entity], disputes: Sequence[Dispute], now_ns: int) -> list[Entity]:
+        in_dispute = {dispute.entity_id for dispute in disputes}
         changed = []
         for entity in believed:
-            before = self._told.get(entity.entity_id)
-            if before is None or _differs(before, entity):
-                self._told[entity.entity_id] = entity
+            before, disputed = self._told.get(entity.entity_id), entity.entity_id in in_dispute
+            if before is None or is_news(
+                before, entity, now_ns=now_ns, disputed=disputed, limits=self._settings.change
+            ):
+                self._told[entity.entity_id] = Told(entity=entity, at_ns=now_ns, disputed=disputed)
                 changed.append(entity)
         return changed
 
     def _gone(self, believed: Sequence[Entity]) -> list[Entity]:
         present = {entity.entity_id for entity in believed}
-        gone = [self._told.pop(entity_id) for entity_id in sorted(self._told.keys() - present)]
+        gone = [self._told.pop(entity_id).entity for entity_id in sorted(self._told.keys() - present)]
         return [dataclasses.replace(entity, status="deleted", existence=0.0) for entity in gone]
 
 
 def _is_over(since_ns: int | None, interval_ns: int, now_ns: int) -> bool:
     """A clock that was set back ends an interval, or nothing would be told until it has caught up."""
     return since_ns is None or not 0 <= now_ns - since_ns < interval_ns
-
-
-def _differs(before: Entity, after: Entity) -> bool:
-    """New evidence or a new state; mere prediction is not news."""
-    return (
-        before.updated_ns != after.updated_ns
-        or before.status != after.status
-        or before.category != after.category
-        or before.identities != after.identities
-        or len(before.evidence) != len(after.evidence)
-    )

@@ -3,7 +3,7 @@
 ``docs/envelope.md`` is the specification. A unit's ``Sender`` makes envelopes; a recipient's ``Opener`` takes them.
 """
 
-from appliance.sealing.identity import IdentityKind, PrivateIdentity, PublicIdentity, generate
+from appliance.sealing.identity import IdentityKind, PrivateIdentity, PublicIdentity, StoredIdentity, generate
 from appliance.sealing.opener import (
     Closed,
     Duplicate,
@@ -36,6 +36,7 @@ __all__ = [
     "PrivateIdentity",
     "PublicIdentity",
     "Sender",
+    "StoredIdentity",
     "control_topic",
     "generate",
 ]

@@ -20,6 +20,7 @@ import binascii
 import hashlib
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeVar
 
@@ -30,7 +31,7 @@ from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA87PrivateKey, M
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM1024PrivateKey, MLKEM1024PublicKey
 
 from appliance.errors import IdentityRefused
-from appliance.sealing.lock import Locked, lock, unlock
+from appliance.sealing.lock import Locked, Token, Wrapped, in_token, lock, out_of_token, unlock
 
 IdentityKind = Literal["device", "recipient"]
 
@@ -72,7 +73,7 @@ class _PrivateJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     fingerprint: str
     signing: str
     kem: str
-    secret: _Seeds | Locked
+    secret: _Seeds | Locked | Wrapped
 
 
 _Shape = TypeVar("_Shape", _PublicJson, _PrivateJson)
@@ -150,11 +151,13 @@ class PrivateIdentity:
         except InvalidTag:
             return None
 
-    def to_json(self, passphrase: str | None = None) -> str:
-        """One line of JSON; with a passphrase the seeds are locked by Argon2id and AES-256-GCM."""
+    def to_json(self, passphrase: str | None = None, *, token: Token | None = None) -> str:
+        """One line of JSON; a passphrase locks the seeds by Argon2id and AES-256-GCM, a token wraps them by its key."""
         public = self.public
-        secret: _Seeds | Locked
-        if passphrase is None:
+        secret: _Seeds | Locked | Wrapped
+        if token is not None:
+            secret = in_token(self.signing_seed + self.kem_seed, token, bind=_digest(public))
+        elif passphrase is None:
             secret = _Seeds(signing=_b64(self.signing_seed), kem=_b64(self.kem_seed))
         else:
             secret = lock(self.signing_seed + self.kem_seed, passphrase, bind=_digest(public))
@@ -170,19 +173,49 @@ class PrivateIdentity:
         return msgspec.json.encode(parts).decode()
 
     @classmethod
-    def from_json(cls, text: str | bytes, passphrase: str | None = None) -> PrivateIdentity:
-        """Read a private identity.
+    def from_json(
+        cls, text: str | bytes, passphrase: str | None = None, *, open_token: Callable[[str], Token] | None = None
+    ) -> PrivateIdentity:
+        """Read a private identity; ``open_token`` gives the token that a wrapped one names by its URI.
 
-        Raises IdentityRefused with reason ``malformed``, ``key``, ``fingerprint``, ``locked`` (a passphrase is needed),
-        ``passphrase`` (it is the wrong one, or the file was changed) or ``mismatch`` (seeds of another identity).
+        Raises IdentityRefused with reason ``malformed``, ``key``, ``fingerprint``, ``locked`` (a passphrase or token is
+        needed), ``passphrase`` (it is the wrong one, or the file was changed), ``mismatch`` (seeds of another
+        identity), or what the token refuses.
         """
         parts = _decode(text, _PrivateJson)
         public = _checked_public(parts)
-        seeds = _seeds(parts.secret, passphrase, public)
-        identity = _from_seeds(public.kind, public.name, seeds[:SIGNING_SEED_BYTES], seeds[SIGNING_SEED_BYTES:])
+        if isinstance(parts.secret, Wrapped):
+            seeds = _whole(out_of_token(parts.secret, open_token, bind=_digest(public)), public)
+        else:
+            seeds = _seeds(parts.secret, passphrase, public)
+        identity = from_seeds(public.kind, public.name, seeds[:SIGNING_SEED_BYTES], seeds[SIGNING_SEED_BYTES:])
         if identity.public != public:
             raise IdentityRefused("mismatch", f"identity {public.name}: the seeds do not belong to the public keys")
         return identity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredIdentity:
+    """What a private identity file says without opening its secret: whose it is, and how the secret is kept.
+
+    ``uri`` names the key of a token, where one keeps it.
+    """
+
+    public: PublicIdentity
+    form: Literal["seeds", "argon2id", "pkcs11"]
+    uri: str | None = None
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> StoredIdentity:
+        """Raises IdentityRefused (``malformed``, ``key``, ``fingerprint``)."""
+        parts = _decode(text, _PrivateJson)
+        public = _checked_public(parts)
+        match parts.secret:
+            case Wrapped(uri=uri):
+                return cls(public=public, form="pkcs11", uri=uri)
+            case Locked():
+                return cls(public=public, form="argon2id")
+        return cls(public=public, form="seeds")
 
 
 def generate(kind: IdentityKind, name: str) -> PrivateIdentity:
@@ -191,10 +224,11 @@ def generate(kind: IdentityKind, name: str) -> PrivateIdentity:
     Raises IdentityRefused (``malformed``) for a name that could not stand in a topic.
     """
     _check_name(name)
-    return _from_seeds(kind, name, os.urandom(SIGNING_SEED_BYTES), os.urandom(KEM_SEED_BYTES))
+    return from_seeds(kind, name, os.urandom(SIGNING_SEED_BYTES), os.urandom(KEM_SEED_BYTES))
 
 
-def _from_seeds(kind: IdentityKind, name: str, signing_seed: bytes, kem_seed: bytes) -> PrivateIdentity:
+def from_seeds(kind: IdentityKind, name: str, signing_seed: bytes, kem_seed: bytes) -> PrivateIdentity:
+    """The identity that these seeds (32 and 64 bytes) are."""
     public = PublicIdentity(
         kind=kind,
         name=name,
@@ -244,7 +278,10 @@ def _seeds(secret: _Seeds | Locked, passphrase: str | None, public: PublicIdenti
         return signing + _unb64(secret.kem, KEM_SEED_BYTES, "secret.kem")
     if passphrase is None:
         raise IdentityRefused("locked", f"identity {public.name} is locked: a passphrase is needed")
-    seeds = unlock(secret, passphrase, bind=_digest(public))
+    return _whole(unlock(secret, passphrase, bind=_digest(public)), public)
+
+
+def _whole(seeds: bytes, public: PublicIdentity) -> bytes:
     if len(seeds) != SIGNING_SEED_BYTES + KEM_SEED_BYTES:
         raise IdentityRefused("malformed", f"identity {public.name}: expected 96 bytes of seeds; found {len(seeds)}")
     return seeds

@@ -1,7 +1,9 @@
-"""A passphrase on a few secret bytes: Argon2id (RFC 9106) gives the key, AES-256-GCM locks.
+"""What keeps a few secret bytes in a file: a passphrase (Argon2id, RFC 9106, then AES-256-GCM), or a token's own key.
 
-Not here: what the bytes are. Rule: the costs in a file are bounded before any work is done, so that a crafted file can
-take neither the memory nor the hours of the one who opens it.
+Not here: what the bytes are, and the token itself (``host.token``).
+
+Rule: the costs in a file are bounded before any work is done, so that a crafted file can take neither the memory nor
+the hours of the one who opens it.
 """
 
 from __future__ import annotations
@@ -9,7 +11,8 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-from typing import Annotated, Final
+from collections.abc import Callable
+from typing import Annotated, Final, Protocol
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -37,6 +40,49 @@ class Locked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     salt: Annotated[str, msgspec.Meta(max_length=_MAX_TEXT)]
     nonce: Annotated[str, msgspec.Meta(max_length=_MAX_TEXT)]
     ciphertext: Annotated[str, msgspec.Meta(max_length=_MAX_TEXT)]
+
+
+class Wrapped(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="pkcs11", tag_field="form"):
+    """Bytes under a token's AES-256-GCM key as they stand in JSON; ``uri`` is RFC 7512, base64 in the other two."""
+
+    uri: Annotated[str, msgspec.Meta(max_length=_MAX_TEXT)]
+    nonce: Annotated[str, msgspec.Meta(max_length=_MAX_TEXT)]
+    ciphertext: Annotated[str, msgspec.Meta(max_length=_MAX_TEXT)]
+
+
+class Token(Protocol):
+    """A key that never leaves its token. Raises IdentityRefused as ``host.token`` says."""
+
+    @property
+    def uri(self) -> str:
+        """What names it."""
+
+    def wrap(self, secret: bytes, bind: bytes) -> tuple[bytes, bytes]:
+        """Nonce and ciphertext."""
+
+    def unwrap(self, nonce: bytes, ciphertext: bytes, bind: bytes) -> bytes:
+        """What was wrapped."""
+
+
+def in_token(secret: bytes, token: Token, *, bind: bytes) -> Wrapped:
+    """Wrap ``secret`` by ``token``; ``bind`` must be the same at ``out_of_token``."""
+    nonce, ciphertext = token.wrap(secret, bind)
+    return Wrapped(
+        uri=token.uri, nonce=base64.b64encode(nonce).decode(), ciphertext=base64.b64encode(ciphertext).decode()
+    )
+
+
+def out_of_token(wrapped: Wrapped, open_token: Callable[[str], Token] | None, *, bind: bytes) -> bytes:
+    """The bytes that were wrapped. Raises IdentityRefused (``malformed``, ``locked``, or as the token says)."""
+    if open_token is None:
+        raise IdentityRefused("locked", "identity: its secret is in a token, which is not asked here")
+    try:
+        nonce, ciphertext = (base64.b64decode(text, validate=True) for text in (wrapped.nonce, wrapped.ciphertext))
+    except (binascii.Error, ValueError) as e:
+        raise IdentityRefused("malformed", f"identity: the wrapped secret is not base64: {e}") from e
+    if len(nonce) != _NONCE_BYTES:
+        raise IdentityRefused("malformed", "identity: the nonce of the wrapped secret has a wrong length")
+    return open_token(wrapped.uri).unwrap(nonce, ciphertext, bind)
 
 
 def lock(secret: bytes, passphrase: str, *, bind: bytes) -> Locked:

@@ -9,6 +9,7 @@ Rules: a file appears under its name only when whole and on the medium (write, f
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -118,6 +119,17 @@ def read_small(path: Path, max_bytes: int, reason: str = "trust-state") -> bytes
     if len(data) > max_bytes:
         raise BundleRefused(reason, f"{path.name}: longer than {max_bytes} bytes")
     return data
+
+
+@contextmanager
+def mapped(path: Path) -> Iterator[memoryview]:
+    """A file of the device's own as bytes that are read where they are looked at; nothing may keep them.
+
+    Raises: BundleRefused ("storage") where there is no such file or it is empty.
+    """
+    with storage(), path.open("rb") as file:
+        whole = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    yield whole
 
 
 @contextmanager

@@ -27,13 +27,14 @@ import msgspec
 from appliance.bundles.golden import GOLDEN_FILE, MAX_GOLDEN_BYTES, parse_golden
 from appliance.bundles.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from appliance.bundles.metadata import Signers
+from appliance.bundles.network import look_into
 from appliance.bundles.policy import Device
 from appliance.bundles.release import MANIFEST_FILE, RELEASE_FILE, Release, is_product, parse_release
 from appliance.bundles.state import after_confirm, after_install, after_refresh
 from appliance.errors import ApplianceError, BundleRefused
 from appliance.slots.anchor import FileWitness, Witness
 from appliance.slots.auditlog import AuditLog
-from appliance.slots.disk import Disk, Step, no_step, read_small
+from appliance.slots.disk import Disk, Step, mapped, no_step, read_small
 from appliance.slots.media import open_media
 from appliance.slots.record import ProductRecord, SlotName, SlotRecord, load_record, save_record
 from appliance.slots.selftest import run_self_test
@@ -279,8 +280,10 @@ class Slots:
         )
 
     def _check_pages(self, release: Release, files: Path) -> None:
-        """What the release says of its network, read before anything loads that network."""
+        """What the release says of its network, and a look into the network itself, before anything loads it."""
         manifest = self._manifest(files)
+        with mapped(files / release.the_file("onnx").path) as network:
+            look_into(network)
         if _has_golden(release):
             page = read_small(files / GOLDEN_FILE, MAX_GOLDEN_BYTES, "golden") or b""
             parse_golden(page, model_sha384=release.the_file("onnx").sha384, manifest=manifest)

@@ -154,17 +154,17 @@ class Judge:
 def latency_ms(opened: Iterable[Opened], camera: str) -> list[float]:
     """From the capture of a frame to the moment at which the first message that rests on it was opened, sorted.
 
-    A message rests on a frame when the frame is its newest evidence of the camera and no earlier message of the same
-    entity had it.
+    A message rests on a frame when the frame is the newest observation of its entity and no earlier message of the same
+    entity had it. One that says that an entity coasts or is gone rests on nothing new.
     """
     newest: dict[str, int] = {}
     waited: list[float] = []
     for message in opened:
-        if not message.schema.startswith("edge/entity/"):
+        if not message.schema.startswith("edge/entity/") or message.body["status"] in {"coasting", "deleted"}:
             continue
         seen = [nanoseconds(e["time"]) for e in message.body["evidence"] if e["source_id"].split(":")[0] == camera]
         entity_id = str(message.body["entity_id"])
-        if seen and max(seen) > newest.get(entity_id, 0):
+        if seen and max(seen) > newest.get(entity_id, 0) and max(seen) == nanoseconds(message.body["time"]):
             newest[entity_id] = max(seen)
             waited.append((message.opened_ns - max(seen)) / 1e6)
     return sorted(waited)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from appliance.cli import call
 from appliance.config import load_mission
 from appliance.daemon.recipients import Roster
 from appliance.errors import IdentityRefused
@@ -87,8 +88,8 @@ def test_a_position_only_recipient_of_a_unit_never_gets_more(house: Any, mosquit
 
 
 @pytest.fixture
-def roster(mission: Path) -> Roster:
-    made = Roster(load_mission(mission))
+def roster(house: Any, mission: Path) -> Roster:
+    made = Roster(load_mission(mission), house.folder / "state" / "recipients")
     made.read()
     return made
 
@@ -141,7 +142,7 @@ def test_what_cannot_be_read_changes_nothing_and_is_told(
 
 
 def test_a_recipient_that_cannot_be_read_at_the_start_stops_the_start(house: Any, mission: Path) -> None:
-    roster = Roster(load_mission(mission))
+    roster = Roster(load_mission(mission), house.folder / "state" / "recipients")
     (house.folder / "ops.public.json").write_text("{}")
     with pytest.raises(IdentityRefused, match="malformed"):
         roster.read()
@@ -165,3 +166,102 @@ def test_a_running_unit_tells_that_its_mission_cannot_be_read_and_takes_it_on_si
 
 def statuses(house: Any, reader: Any) -> list[dict[str, Any]]:
     return [body for body in house.results(reader) if body["schema"] == "edge/status/1"]
+
+
+# ---- the next key of a recipient
+
+
+def rotate(house: Any, who: str = "ops") -> bytes:
+    """Give a recipient its next key, in its own folder; the announcement."""
+    assert call(["keys", "rotate", str(house.folder / f"{who}.json")]) == 0
+    announcement: Path = house.folder / f"{who}.successor.json"
+    return announcement.read_bytes()
+
+
+@pytest.fixture
+def unit(house: Any, mission: Path) -> Path:
+    """The unit's own copy of what it was given when the recipient was put in."""
+    public = house.folder / "given" / "ops.public.json"
+    public.parent.mkdir()
+    public.write_bytes((house.folder / "ops.public.json").read_bytes())
+    recipients(mission, '["given/ops.public.json"]')
+    return public.with_name("ops.successor.json")
+
+
+def taken(house: Any, mission: Path) -> tuple[str, str | None]:
+    """What a unit that starts now seals to, and what it says of the recipients' files."""
+    roster = Roster(load_mission(mission), house.folder / "state" / "recipients")
+    (who,) = roster.read().by_view["full"]
+    return who.fingerprint, roster.trouble
+
+
+def test_a_running_unit_takes_the_next_key_by_itself_and_the_listener_misses_nothing(
+    house: Any, mosquitto: Any, mission: Path, unit: Path
+) -> None:
+    house.write_mission(mosquitto.url, FEEDS)
+    recipients(mission, '["given/ops.public.json"]')
+    first = house.listen(mosquitto.url)
+    until(lambda: "listening" in house.log_of(first), 30)
+    daemon = house.run_daemon()
+    until(lambda: len(house.results(first)) > 20, 60)
+    announcement = rotate(house)
+    first.terminate()
+    first.wait(30)
+    unit.write_bytes(announcement)
+    until(lambda: "(recipients)" in house.log_of(daemon), 30)
+    both = house.listen(mosquitto.url)
+    until(lambda: len({body["epoch"] for body in house.results(both)}) == 2, 30)
+    summary = house.end(daemon)
+    until(lambda: len(house.results(first)) + len(house.results(both)) >= summary["sealed"], 60)
+    shown = [(body["epoch"], body["counter"]) for body in (*house.results(first), *house.results(both))]
+    assert len(set(shown)) == len(shown) == summary["sealed"], "each result once, over both keys"
+
+
+def test_an_old_announcement_brings_no_old_key_back(house: Any, mission: Path, unit: Path) -> None:
+    given = taken(house, mission)
+    old = rotate(house)
+    unit.write_bytes(rotate(house))
+    newest = json.loads((house.folder / "ops.public.json").read_text())["fingerprint"]
+    assert taken(house, mission) == (newest, None)
+    unit.write_bytes(old)
+    found, trouble = taken(house, mission)
+    assert found == newest
+    assert trouble is not None
+    assert "[stale]" in trouble
+    unit.unlink()
+    assert taken(house, mission) == (newest, None), "what was taken is kept"
+    assert newest != given[0]
+
+
+@pytest.mark.parametrize(
+    ("who", "reason"), [("stranger", "successor"), ("device", "malformed"), ("garbage", "malformed")]
+)
+def test_an_announcement_of_somebody_else_changes_nothing_and_stops_nothing(
+    house: Any, mission: Path, unit: Path, who: str, reason: str
+) -> None:
+    before = taken(house, mission)[0]
+    if who == "stranger":
+        unit.write_bytes(rotate(house, "stranger"))
+    else:
+        unit.write_bytes((house.folder / "device.public.json").read_bytes() if who == "device" else b"\xff" * 100_000)
+    found, trouble = taken(house, mission)
+    assert found == before
+    assert trouble is not None
+    assert f"[{reason}]" in trouble
+    assert not (house.folder / "state" / "recipients").exists()
+
+
+def test_a_damaged_record_of_what_was_taken_is_refused_rather_than_forgotten(
+    house: Any, mission: Path, unit: Path
+) -> None:
+    unit.write_bytes(rotate(house))
+    taken(house, mission)
+    (record,) = (house.folder / "state" / "recipients").iterdir()
+    record.write_bytes(record.read_bytes()[:-100])
+    with pytest.raises(IdentityRefused, match="malformed"):
+        taken(house, mission)
+
+
+def test_a_device_does_not_rotate(house: Any) -> None:
+    assert call(["keys", "rotate", str(house.folder / "device.json")]) == 3
+    assert not (house.folder / "device.former").exists()

@@ -145,7 +145,7 @@ def test_an_installation_is_refused_where_the_network_does_not_load(device: Any,
     real = type(device)(device.state, self_test=run_self_test)
     good = bench.make("good")
     bad = bench.make("bad", golden=Choice(none=True))
-    bench.replace_file(bad, "model.onnx", b"\x08\x08 no network")
+    bench.replace_file(bad, "model.onnx", _of_wrong_rank())
     real.refuses(bad, "self-test")
     real.install(good)
     assert real.slots.list()[1].active
@@ -211,3 +211,10 @@ def test_golden_outputs_of_another_network_are_refused_before_anything_is_loaded
     page["model_sha384"] = "0" * 96
     bench.replace_file(stick, "golden.json", json.dumps(page).encode())
     device.refuses(stick, "golden")
+
+
+def _of_wrong_rank() -> bytes:
+    """Whole, of known operators and small; a convolution that no runtime can make."""
+    model = onnx.load_from_string(small_network())
+    model.graph.node[0].CopyFrom(helper.make_node("Conv", ["images", "zeros"], ["mean"]))
+    return bytes(model.SerializeToString())
