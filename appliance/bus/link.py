@@ -29,6 +29,7 @@ from appliance.bus.outbox import Outbox, Outgoing
 from appliance.errors import BusUnavailable
 
 MOST_IN_FLIGHT: Final = 256
+CONTENT_TYPE: Final = "application/vnd.edge.envelope"
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 15.0
 _STEP_S: Final = 0.25
@@ -167,7 +168,10 @@ class Link:
             if len(item.data) + len(item.topic) + _PACKET_OVERHEAD_BYTES > connection.max_packet_bytes:
                 self._give_up(item, "Packet too large")
                 continue
-            self._in_flight[connection.publish(item.topic, item.data, retain=item.retain)] = item
+            mid = connection.publish(
+                item.topic, item.data, retain=item.retain, expires_s=item.expires_s, content_type=CONTENT_TYPE
+            )
+            self._in_flight[mid] = item
             self._published += 1
             self._again += item.again
 

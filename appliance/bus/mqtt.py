@@ -27,6 +27,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from appliance.bus.endpoint import Endpoint, tls_context
+from appliance.bus.properties import Aliases, Packed
 from appliance.errors import BusUnavailable
 
 Protocol = Literal["5", "3.1.1"]
@@ -133,6 +134,7 @@ class Connection:
         self._messages: list[Message] = []
         self._wanted: tuple[str, ...] = ()
         self._granted: list[ReasonCode] | None = None
+        self._aliases = Aliases(0)
         self._client = self._make_client(client_id, context)
         if will is not None:
             self._client.will_set(will.topic, will.payload, qos=1, retain=True)
@@ -167,10 +169,19 @@ class Connection:
                 raise BusUnavailable(f"the broker does not grant a subscription to {topic}: {code}")
         return True
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool) -> int:
-        """Send with QoS 1; the answer comes from ``answers`` under the number returned. Raises BusUnavailable."""
+    def publish(
+        self, topic: str, payload: bytes, *, retain: bool, expires_s: int | None = None, content_type: str = ""
+    ) -> int:
+        """Send with QoS 1; the answer comes from ``answers`` under the number returned. Raises BusUnavailable.
+
+        ``expires_s`` and ``content_type`` reach brokers of MQTT 5 and are dropped for others.
+        """
+        properties: Any = None
+        if self.protocol == "5":
+            said, alias = (topic, 0) if retain else self._aliases.say(topic)
+            topic, properties = said, Packed(expires_s=expires_s, content_type=content_type, alias=alias)
         try:
-            info = self._client.publish(topic, payload, qos=1, retain=retain)
+            info = self._client.publish(topic, payload, qos=1, retain=retain, properties=properties)
         except (OSError, ValueError) as e:
             raise BusUnavailable(f"publish failed: {e}") from e
         self._check(info.rc)
@@ -270,6 +281,7 @@ class Connection:
         if self.protocol == "5":
             self.most_in_flight = int(getattr(properties, "ReceiveMaximum", _MAX_RECEIVE))
             self.max_packet_bytes = int(getattr(properties, "MaximumPacketSize", _UNLIMITED))
+            self._aliases = Aliases(int(getattr(properties, "TopicAliasMaximum", 0)))
 
     def _on_disconnect(self, _c: Any, _u: Any, _flags: Any, code: ReasonCode, _p: Properties | None) -> None:
         if self._lost is None:

@@ -8,9 +8,8 @@ Rules:
 - An envelope leaves on the broker's acknowledgement, but is kept for ``resend_s`` of connected time after it: a broker
   that is killed hard loses what it has acknowledged. A link that connects starts with everything that is kept.
 - Order: grants, then what was never acknowledged by priority and age, then the resend window.
-- When there is more than ``max_bytes``: first the resend window goes (oldest first), then frames never acknowledged,
-  the least important kind first and of it the oldest, so alerts go last. Grants and closes never go. Every frame that
-  is given up is counted and told to the recipients by the close (``shed``).
+- It is bounded in bytes and in age; ``outbox_room`` says what goes first: detail, never the newest state of anything,
+  and alerts last. Every frame that is given up is counted by its reason, and told to the recipients by the close.
 - Epoch numbers only go up, and are on the disk before they are used, here and in a file of their own, so that a damaged
   database cannot bring an old number back.
 """
@@ -19,6 +18,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import os
 import sqlite3
 import threading
@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from appliance.bus.outbox_room import Bounds, Room
 from appliance.bus.outbox_rows import (
     AGAIN,
     SCHEMA,
@@ -36,7 +37,6 @@ from appliance.bus.outbox_rows import (
     Gone,
     Priority,
     delete,
-    delete_until,
     insert_row,
     note_shed,
     order_class,
@@ -49,10 +49,15 @@ from appliance.sealing import Envelope
 
 RESEND_S: Final = 60.0
 MAX_BYTES: Final = 256 * 1024 * 1024
+MAX_AGE_S: Final = 7 * 24 * 3600.0
+"""A week: by then a result is history, and the recording on the unit has it."""
+_AGE_EVERY_S: Final = 10.0
 MAX_SHED_RUNS: Final = 4096
 _MAX_EPOCH_DIGITS: Final = 20
 _NS_PER_S: Final = 1_000_000_000
 _CLAIM_CHUNK: Final = 256
+_LONGEST_EXPIRY_S: Final = 2**32 - 2
+"""MQTT 5 §3.3.2.3.3: four bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +70,8 @@ class Outgoing:
     retain: bool
     again: bool
     """True where a broker has acknowledged it before."""
+    expires_s: int | None
+    """What is left of its life, whole seconds, at least one; None for what does not age."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +81,7 @@ class OutboxStatus:
     state: Literal["good", "failing"]
     trouble: str | None
     waiting: int
+    waiting_bytes: int
     kept: int
     bytes: int
     put: int
@@ -83,11 +91,10 @@ class OutboxStatus:
 
 
 class _Job:
-    __slots__ = ("done", "envelopes", "error", "now_ns")
+    __slots__ = ("done", "envelopes", "error")
 
-    def __init__(self, envelopes: Sequence[tuple[Envelope, Priority]], now_ns: int) -> None:
+    def __init__(self, envelopes: Sequence[tuple[Envelope, Priority]]) -> None:
         self.envelopes = envelopes
-        self.now_ns = now_ns
         self.done = False
         self.error: BusUnavailable | None = None
 
@@ -95,19 +102,37 @@ class _Job:
 class Outbox:
     """An outbox in one file. Every method may be called by any thread."""
 
-    def __init__(self, path: Path, *, resend_s: float = RESEND_S, max_bytes: int = MAX_BYTES) -> None:
-        """Open or create; a damaged file is moved aside (see ``status``). Raises BusUnavailable."""
+    def __init__(
+        self,
+        path: Path,
+        *,
+        resend_s: float = RESEND_S,
+        max_bytes: int = MAX_BYTES,
+        detail_bytes: int | None = None,
+        max_age_s: float = MAX_AGE_S,
+        steady_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Open or create; a damaged file is moved aside (see ``status``). Raises BusUnavailable.
+
+        ``detail_bytes`` is how much may wait for the link before superseded frames go; left out, ``max_bytes``.
+        """
         self._store = Store(path, SCHEMA, VERSION)
         self._epoch_file = path.with_name(path.name + ".epoch")
         self._resend_s = resend_s
-        self._max_bytes = max_bytes
+        detail_bytes = max_bytes if detail_bytes is None else detail_bytes
+        max_age_ns = round(max_age_s * _NS_PER_S)
+        self._room = Room(Bounds(max_bytes=max_bytes, detail_bytes=detail_bytes, max_age_ns=max_age_ns))
+        self._steady_s = steady_s
+        self._began_ns = 0
+        self._aged_s = -math.inf
         self._memory = threading.Condition()
         self._commit = threading.Lock()
         self._jobs: list[_Job] = []
         self._notify: Callable[[], None] = _nobody
         self._ready: list[tuple[int, int, int]] = []
         self._kept: OrderedDict[int, float] = OrderedDict()
-        self._waiting: set[int] = set()
+        self._waiting: dict[int, int] = {}
+        self._waiting_bytes = 0
         self._bytes = 0
         self._put = 0
         self._acknowledged = 0
@@ -117,6 +142,8 @@ class Outbox:
         self._grant: Envelope | None = None
         try:
             self.rewind()
+            newest_ns = self._store.read("SELECT coalesce(max(put_ns), 0) FROM envelope")[0][0]
+            self._began_ns = int(newest_ns) - round(steady_s() * _NS_PER_S)
         except BaseException:
             self._store.close()
             raise
@@ -137,18 +164,18 @@ class Outbox:
         self._epoch = epoch
         return epoch
 
-    def put(self, envelope: Envelope, *, priority: Priority = Priority.ENTITY, now_ns: int | None = None) -> None:
+    def put(self, envelope: Envelope, *, priority: Priority = Priority.ENTITY) -> None:
         """Store one envelope; it is on the disk on return. Raises BusUnavailable where it is not."""
-        self.put_many([(envelope, priority)], now_ns=now_ns)
+        self.put_many([(envelope, priority)])
 
-    def put_many(self, envelopes: Sequence[tuple[Envelope, Priority]], *, now_ns: int | None = None) -> None:
+    def put_many(self, envelopes: Sequence[tuple[Envelope, Priority]]) -> None:
         """Store several envelopes in one commit: all or none. Raises BusUnavailable (disk full, read-only, damaged).
 
         After a failure the outbox can be used again as soon as the disk can.
         """
         if not envelopes:
             return
-        job = _Job(envelopes, time.time_ns() if now_ns is None else now_ns)
+        job = _Job(envelopes)
         with self._memory:
             self._jobs.append(job)
         with self._commit:  # whoever comes first writes for all who wait by then
@@ -184,7 +211,8 @@ class Outbox:
             with self._memory:
                 self._ready = [(order_class(kind, acked), priority, seq) for seq, kind, priority, acked, _ in rows]
                 heapq.heapify(self._ready)
-                self._waiting = {seq for seq, _, _, acked, _ in rows if acked is None}
+                self._waiting = {seq: size for seq, _, _, acked, size in rows if acked is None}
+                self._waiting_bytes = sum(self._waiting.values())
                 self._bytes = sum(size for *_, size in rows)
                 self._kept.clear()
                 self._memory.notify_all()
@@ -208,8 +236,7 @@ class Outbox:
             for seq in known:
                 self._kept[seq] = at
                 self._kept.move_to_end(seq)
-                if seq in self._waiting:
-                    self._waiting.discard(seq)
+                if self._no_longer_waits(seq):
                     self._acknowledged += 1
             self._memory.notify_all()
 
@@ -263,6 +290,7 @@ class Outbox:
                 state="good" if self._trouble is None else "failing",
                 trouble=self._trouble,
                 waiting=len(self._waiting),
+                waiting_bytes=self._waiting_bytes,
                 kept=len(self._kept),
                 bytes=self._bytes,
                 put=self._put,
@@ -298,40 +326,47 @@ class Outbox:
                 job.done = True
 
     def _insert(self, jobs: Sequence[_Job]) -> None:
-        rows = [(job.now_ns, e, priority_of(e, wanted)) for job in jobs for e, wanted in job.envelopes]
-        size = sum(len(e.data) for _, e, _ in rows)
+        rows = [(e, priority_of(e, wanted)) for job in jobs for e, wanted in job.envelopes]
+        size = sum(len(e.data) for e, _ in rows)
+        lived_ns = self._lived_ns()
         with self._store.durable() as database:
-            shed = self._make_room(database, size)
-            ready = [insert_row(database, e, priority, now_ns) for now_ns, e, priority in rows]
+            shed = {**self._room.make(database, size, held=self._bytes, waiting=self._waiting_bytes)}
+            shed["age"] = self._too_old(database, lived_ns)
+            ready = [insert_row(database, e, priority, lived_ns) for e, priority in rows]
         for reason, gone in shed.items():
             self._forget(gone, reason)
         with self._memory:
-            for entry in ready:
+            for entry, (e, _) in zip(ready, rows, strict=True):
                 heapq.heappush(self._ready, entry)
-                self._waiting.add(entry[2])
+                self._waiting[entry[2]] = len(e.data)
+            self._waiting_bytes += size
             self._bytes += size
             self._put += len(rows)
-        self._grant = next((e for _, e, _ in reversed(rows) if e.kind == "grant"), self._grant)
+        self._grant = next((e for e, _ in reversed(rows) if e.kind == "grant"), self._grant)
 
-    def _make_room(self, database: sqlite3.Connection, size: int) -> dict[str | None, list[Gone]]:
-        """Give up what the rules say until ``size`` more bytes fit; what went, by reason."""
-        over = self._bytes + size - self._max_bytes
-        shed: dict[str | None, list[Gone]] = {}
-        if over > 0:
-            shed[None] = delete_until(database, over, "acknowledged_ns IS NOT NULL", "seq")
-            over -= sum(gone.size for gone in shed[None])
-        if over > 0:
-            shed["full"] = delete_until(database, over, "acknowledged_ns IS NULL", "priority DESC, seq")
-            note_shed(database, shed["full"])
-        return shed
+    def _lived_ns(self) -> int:
+        """The unit's running time as far as this outbox knows it; what its rows are stamped with."""
+        return self._began_ns + round(self._steady_s() * _NS_PER_S)
+
+    def _too_old(self, database: sqlite3.Connection, lived_ns: int) -> Sequence[Gone]:
+        steady_s = self._steady_s()
+        if steady_s - self._aged_s < _AGE_EVERY_S:
+            return ()
+        self._aged_s = steady_s
+        return self._room.too_old(database, lived_ns)
+
+    def _no_longer_waits(self, seq: int) -> bool:
+        size = self._waiting.pop(seq, None)
+        self._waiting_bytes -= size or 0
+        return size is not None
 
     def _forget(self, gone: Sequence[Gone], reason: str | None) -> None:
         with self._memory:
             for row in gone:
-                self._waiting.discard(row.seq)
+                self._no_longer_waits(row.seq)
                 self._kept.pop(row.seq, None)
                 self._bytes -= row.size
-            if reason is not None:
+            if reason is not None and gone:
                 self._shed[reason] += len(gone)
             self._memory.notify_all()
 
@@ -340,23 +375,35 @@ class Outbox:
         self._store.replace()
         with self._memory:
             self._shed["damaged"] += len(self._waiting)
-            self._ready, self._bytes = [], 0
+            self._ready, self._bytes, self._waiting_bytes = [], 0, 0
             self._waiting.clear()
             self._kept.clear()
         with self._store.durable() as database:
             database.execute("INSERT OR REPLACE INTO meta VALUES ('epoch', ?)", (max(self._epoch, 0),))
         if self._grant is not None:  # without it nobody can open what follows
-            self._insert([_Job([(self._grant, Priority.GRANT)], time.time_ns())])
+            self._insert([_Job([(self._grant, Priority.GRANT)])])
 
     def _load(self, seqs: Sequence[int]) -> list[Outgoing]:
         found: dict[int, Outgoing] = {}
         for at in range(0, len(seqs), _CLAIM_CHUNK):
             chunk = seqs[at : at + _CLAIM_CHUNK]
             marks = ",".join("?" * len(chunk))
-            sql = f"SELECT seq, topic, data, kind, acknowledged_ns FROM envelope WHERE seq IN ({marks})"  # noqa: S608
-            for seq, topic, data, kind, acked in self._store.read(sql, chunk):
-                found[seq] = Outgoing(seq=seq, topic=topic, data=data, retain=kind == "grant", again=acked is not None)
+            columns = "seq, topic, data, kind, acknowledged_ns, put_ns"
+            sql = f"SELECT {columns} FROM envelope WHERE seq IN ({marks})"  # noqa: S608
+            for seq, topic, data, kind, acked, put_ns in self._store.read(sql, chunk):
+                found[seq] = Outgoing(
+                    seq=seq,
+                    topic=topic,
+                    data=data,
+                    retain=kind == "grant",
+                    again=acked is not None,
+                    expires_s=self._expires_s(put_ns) if kind == "frame" else None,
+                )
         return [found[seq] for seq in seqs if seq in found]
+
+    def _expires_s(self, put_ns: int) -> int:
+        left_ns = put_ns + self._room.bounds.max_age_ns - self._lived_ns()
+        return min(max(left_ns // _NS_PER_S, 1), _LONGEST_EXPIRY_S)
 
     def _epoch_in_file(self) -> int:
         try:

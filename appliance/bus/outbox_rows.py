@@ -28,6 +28,7 @@ CREATE TABLE IF NOT EXISTS envelope (
 );
 CREATE INDEX IF NOT EXISTS envelope_epoch ON envelope (epoch, kind);
 CREATE INDEX IF NOT EXISTS envelope_waiting ON envelope (priority, seq) WHERE acknowledged_ns IS NULL;
+CREATE INDEX IF NOT EXISTS envelope_topic ON envelope (topic, seq) WHERE acknowledged_ns IS NULL;
 CREATE TABLE IF NOT EXISTS shed (epoch INTEGER NOT NULL, counter INTEGER NOT NULL, PRIMARY KEY (epoch, counter));
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL);
 """
@@ -99,10 +100,10 @@ def retire_grants(database: sqlite3.Connection) -> list[Gone]:
 
 
 def insert_row(
-    database: sqlite3.Connection, envelope: Envelope, priority: Priority, now_ns: int
+    database: sqlite3.Connection, envelope: Envelope, priority: Priority, lived_ns: int
 ) -> tuple[int, int, int]:
-    """Insert an envelope; its place in the order of sending: class, priority, number."""
-    row = (envelope.epoch, envelope.counter, envelope.topic, envelope.kind, int(priority), envelope.data, now_ns)
+    """Insert an envelope, stamped with the outbox's running time; its place in sending: class, priority, number."""
+    row = (envelope.epoch, envelope.counter, envelope.topic, envelope.kind, int(priority), envelope.data, lived_ns)
     cursor = database.execute(
         "INSERT INTO envelope (epoch, counter, topic, kind, priority, data, put_ns) VALUES (?,?,?,?,?,?,?)", row
     )

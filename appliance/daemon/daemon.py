@@ -161,7 +161,14 @@ class Daemon:
 
     def _build_bus(self, house: ExitStack, outbox_path: Path) -> None:
         settings = bus_settings(self._loaded)
-        self._outbox = Outbox(outbox_path, resend_s=self._mission.bus.resend_window_s)
+        bus = self._mission.bus
+        self._outbox = Outbox(
+            outbox_path,
+            resend_s=bus.resend_window_s,
+            max_bytes=bus.outbox_max_bytes,
+            detail_bytes=bus.outbox_detail_bytes,
+            max_age_s=bus.outbox_max_age_s,
+        )
         house.callback(self._outbox.close)
         self._url = settings.url
         if settings.embedded_port is not None:

@@ -17,8 +17,13 @@ from appliance.sealing import Envelope, EnvelopeKind
 NS = 1_000_000_000
 
 
-def envelope(counter: int, *, epoch: int = 1, kind: EnvelopeKind = "frame", size: int = 100) -> Envelope:
-    topic = "edge/v1/alpha/entity/1" if kind == "frame" else f"edge/v1/alpha/{kind}/{epoch}"
+def envelope(
+    counter: int, *, epoch: int = 1, kind: EnvelopeKind = "frame", size: int = 100, of: int | None = None
+) -> Envelope:
+    """A frame of the entity ``of``; left out, of one that no other frame is of."""
+    topic = (
+        f"edge/v1/alpha/entity/{counter if of is None else of}" if kind == "frame" else f"edge/v1/alpha/{kind}/{epoch}"
+    )
     return Envelope(topic=topic, kind=kind, epoch=epoch, counter=counter, data=bytes([counter % 256]) * size)
 
 
