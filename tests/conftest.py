@@ -11,6 +11,11 @@ pytest_plugins = ["tests.support.brokers", "tests.support.tokens"]
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How long the campaigns are; ordinary runs have small ones."""
+    parser.addoption("--crashes", type=int, default=40, help="starts that are killed in tests/sealing/test_nonces.py")
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of this checkout."""

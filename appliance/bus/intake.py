@@ -54,6 +54,7 @@ class Intake:
         self.available: dict[str, bool] = {}
         self._opener = self._make_opener()
         self._stored_epochs = set(self._opener.epochs())
+        self._stored_floors = dict(inbox.state().floors)
 
     def take(self, messages: Sequence[Raw]) -> list[Delivery]:
         """Open and store ``messages``. Raises BusUnavailable, and then it is as if they had never come."""
@@ -179,12 +180,13 @@ class Intake:
         epochs = set(self._opener.epochs())
         for key in work.touched | (self._stored_epochs - epochs):
             batch.epochs[key] = self._opener.epoch_state(*key)
-        if self._stored_epochs - epochs:
-            batch.floors = self._opener.floors()
-        if not (batch.opened or batch.parked or batch.unparked or batch.epochs):
+        floors = self._opener.floors()
+        if floors != self._stored_floors:  # also where an epoch came and was given up within one batch
+            batch.floors = floors
+        if not (batch.opened or batch.parked or batch.unparked or batch.epochs or batch.floors):
             return work.events
         numbers = self._inbox.commit(batch)
-        self._stored_epochs = epochs
+        self._stored_epochs, self._stored_floors = epochs, floors
         results = zip(numbers, work.opened, strict=True)
         return [*(Delivery(seq=seq, result=result) for seq, result in results), *work.events]
 

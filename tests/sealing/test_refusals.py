@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any
 
 import cbor2
 import pytest
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from appliance.errors import EnvelopeRefused
+from appliance.errors import EnvelopeRefused, IdentityRefused
 from appliance.sealing import (
     Closed,
     Duplicate,
     EpochState,
     Granted,
     NoGrant,
+    NotForUs,
     Opened,
     Opener,
     OpenerState,
@@ -31,7 +34,18 @@ from appliance.sealing.control import box_info, frame_key, read_grant, read_secr
 from appliance.sealing.identity import SIGNATURE_BYTES
 from appliance.sealing.opener import KEEP_EPOCHS
 from appliance.sealing.seen import MAX_RUNS
-from appliance.sealing.wire import CLOSE_CONTEXT, GRANT_CONTEXT, frame_aad, frame_head, frame_message, frame_nonce
+from appliance.sealing.wire import (
+    CLOSE_CONTEXT,
+    GRANT_CONTEXT,
+    MAX_AUDIENCES,
+    MAX_EPOCH,
+    MAX_RECIPIENTS,
+    frame_aad,
+    frame_head,
+    frame_message,
+    frame_nonce,
+    split_frame,
+)
 
 TOPIC = "edge/v1/alpha/entity/01J"
 GRANT_TOPIC = "edge/v1/alpha/grant/7"
@@ -286,6 +300,99 @@ def test_an_epoch_that_was_given_up_does_not_come_back(device: PrivateIdentity, 
         earlier = Sender("alpha", 0, device, [reader.public], 1)
         assert refused(view, earlier.grant().topic, earlier.grant().data) == "stale"
         assert refused(view, "edge/v1/alpha/close/1", bytes(5000)) == "stale"
+
+
+def test_an_epoch_that_jumps_ahead_is_taken_and_no_earlier_one_is_lost_by_it(
+    device: PrivateIdentity, reader: PrivateIdentity
+) -> None:
+    """A clock that was wrong for a day: only the device can jump, and what it sealed before still opens."""
+    opener = Opener(reader, [device.public])
+    for epoch in (5, MAX_EPOCH, 6):
+        sender = Sender("alpha", epoch, device, [reader.public], 1)
+        assert isinstance(opener.accept(sender.grant().topic, sender.grant().data), Granted)
+        frame = sender.seal("edge/v1/alpha/picture", b"x")
+        assert isinstance(opener.accept(frame.topic, frame.data), Opened)
+    assert [epoch for _, epoch in opener.epochs()] == [5, 6, MAX_EPOCH]
+    with pytest.raises(EnvelopeRefused, match="out of range"):
+        Sender("alpha", MAX_EPOCH + 1, device, [reader.public], 1)
+
+
+def test_an_old_grant_that_is_put_back_on_the_bus_opens_nothing_again(
+    device: PrivateIdentity, reader: PrivateIdentity, sender: Sender, opener: Opener
+) -> None:
+    """A broker that retains the grant before and sends its frames again: all of it is known."""
+    frame = sender.seal(TOPIC, b"x")
+    opener.accept(TOPIC, frame.data)
+    later = Sender("alpha", 8, device, [reader.public], 2_000)
+    opener.accept(later.grant().topic, later.grant().data)
+    for view in (opener, Opener(reader, [device.public], opener.export())):
+        assert isinstance(view.accept(GRANT_TOPIC, sender.grant().data), Duplicate)
+        assert isinstance(view.accept(TOPIC, frame.data), Duplicate)
+
+
+def test_a_recipient_that_was_removed_opens_nothing_with_all_that_it_ever_held(
+    device: PrivateIdentity, reader: PrivateIdentity, second: PrivateIdentity
+) -> None:
+    """Its identity, the secrets of the epoch before, and every envelope of the next."""
+    before = Sender("alpha", 7, device, [reader.public, second.public], 1)
+    after = Sender("alpha", 8, device, [reader.public], 2)
+    removed = Opener(second, [device.public])
+    assert isinstance(removed.accept(before.grant().topic, before.grant().data), Granted)
+    assert removed.accept(after.grant().topic, after.grant().data) == NotForUs(unit="alpha", epoch=8, kind="grant")
+    frame = after.seal(TOPIC, b"x")
+    assert removed.accept(TOPIC, frame.data) == NotForUs(unit="alpha", epoch=8, kind="frame")
+    with pytest.raises(EnvelopeRefused, match="audience"):
+        removed.reopen(TOPIC, frame.data)
+    old = read_grant(before.grant().data[:-SIGNATURE_BYTES]).header.digest()
+    plaintext = second.unwrap(_box_of(before, second), box_info(old, second.public.fingerprint))
+    assert plaintext is not None
+    new = read_grant(after.grant().data[:-SIGNATURE_BYTES]).header.digest()
+    parts = split_frame(frame.data)
+    for digest in (old, new):
+        key, base_iv = frame_key(read_secrets(plaintext, 1)[0], digest, 0)
+        with pytest.raises(InvalidTag):
+            AESGCM(key).decrypt(frame_nonce(base_iv, parts.counter), parts.ciphertext, frame_aad(TOPIC))
+
+
+def _box_of(sender: Sender, identity: PrivateIdentity) -> bytes:
+    grant = read_grant(sender.grant().data[:-SIGNATURE_BYTES])
+    return next(box for kid, box in grant.boxes if kid == identity.public.kid)
+
+
+def test_a_frame_moved_to_another_audience_or_number_is_refused(
+    device: PrivateIdentity, reader: PrivateIdentity, second: PrivateIdentity
+) -> None:
+    """By whoever can sign for the epoch: the audience's key and the number's nonce do not open it."""
+    sender = Sender("alpha", 7, device, [reader.public], 1, audiences=[[reader.public, second.public]])
+    opener = Opener(reader, [device.public])
+    opener.accept(GRANT_TOPIC, sender.grant().data)
+    parts = split_frame(sender.seal(TOPIC, b"for all", audience=1).data)
+    for audience, counter in ((0, parts.counter), (1, parts.counter + 5)):
+        signed = frame_head(parts.reference, audience, counter, len(parts.ciphertext)) + parts.ciphertext
+        assert refused(opener, TOPIC, signed + sender._signer.sign(frame_message(TOPIC, signed))) == "decrypt"
+
+
+@pytest.mark.parametrize(
+    "recipients",
+    [[], ["device"], ["reader", "reader"]],
+    ids=["nobody", "a device", "one twice"],
+)
+def test_recipients_that_cannot_be_are_refused_before_anything_is_sealed(
+    device: PrivateIdentity, reader: PrivateIdentity, recipients: list[str]
+) -> None:
+    named = {"device": device.public, "reader": reader.public}
+    with pytest.raises(IdentityRefused):
+        Sender("alpha", 7, device, [named[name] for name in recipients], 1)
+
+
+def test_more_recipients_or_audiences_than_a_grant_holds_are_refused(
+    device: PrivateIdentity, reader: PrivateIdentity
+) -> None:
+    many = [dataclasses.replace(reader.public, name=f"r{number}") for number in range(MAX_RECIPIENTS + 1)]
+    with pytest.raises(IdentityRefused):
+        Sender("alpha", 7, device, many, 1)
+    with pytest.raises(IdentityRefused):
+        Sender("alpha", 7, device, [reader.public], 1, audiences=[[reader.public]] * MAX_AUDIENCES)
 
 
 def _without(key: int) -> Callable[[dict[int, Any]], object]:
