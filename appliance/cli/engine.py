@@ -18,6 +18,7 @@ from cyclopts import App, Parameter
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from appliance.bundles.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
+from appliance.bundles.network import MAX_MODEL_BYTES, look_into
 from appliance.cli.output import ERRORS, note, print_json, print_line
 from appliance.engines.bench import Timing, time_runner
 from appliance.engines.binding import NO_GPU
@@ -31,7 +32,6 @@ from appliance.engines.progress import Progress as BuildProgress
 from appliance.engines.store import EngineStore, Listed, NotStored, StoredEngine, file_name
 from appliance.errors import BundleRefused, EngineUnavailable, UsageError
 from appliance.host.clock import now_ns
-from appliance.inference.onnxfile import MAX_MODEL_BYTES, require_one_whole_file
 from appliance.inference.runner import open_runner
 from appliance.slots import ActiveModel, Slots
 
@@ -89,7 +89,7 @@ def try_(
     chosen = flavour or installed_flavour()
     page = parse_manifest(_read(manifest, MAX_MANIFEST_BYTES))
     raw = _read(onnx, MAX_MODEL_BYTES)
-    require_one_whole_file(raw)
+    look_into(raw)
     making = Build(raw, profiles_of(page), chosen, limits=_limits(time_limit_s, memory_limit_mib, workspace_mib))
     with _bar(page.name, json) as tell, _cancelled_by_signals() as started:
         started(making)

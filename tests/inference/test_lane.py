@@ -290,3 +290,62 @@ def test_a_status_says_who_answers_and_for_how_long(open_lane: Callable[..., Lan
 def test_a_lane_needs_room_for_one_frame(engine: Engine, looking_manifest: Make) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         Lane("small", Detector(looking_manifest(), engine), capacity=0)
+
+
+# --- another engine takes over
+
+
+class Renamed(Engine):
+    provider = "another engine 2"
+
+
+def test_another_engine_takes_over_between_two_batches_and_no_frame_is_lost(
+    open_lane: Callable[..., Lane], looking_manifest: Make, picture: Make
+) -> None:
+    lane = open_lane(capacity=3)
+    answers: list[DetectedFrame] = []
+    reader = threading.Thread(target=lambda: answers.extend(everything(lane, "cam", 200)))
+    reader.start()
+    for number in range(200):
+        assert lane.submit(picture(200, sequence=number), WAIT_S)
+        if number == 100:
+            lane.replace(Detector(looking_manifest(), Renamed()))
+    reader.join(WAIT_S)
+    assert [answer.sequence for answer in answers] == list(range(200))
+    engines = [answer.engine for answer in answers]
+    first = engines.index("another engine 2")
+    assert 90 < first <= 101
+    assert set(engines[:first]) == {"fake engine 1"}
+    assert set(engines[first:]) == {"another engine 2"}
+    status = lane.status()
+    assert (status.provider, status.answered, status.failures, status.reverted) == ("another engine 2", 200, 0, None)
+
+
+def test_an_engine_that_stops_answering_is_left_at_once_for_the_one_before_and_no_frame_is_lost(
+    open_lane: Callable[..., Lane], looking_manifest: Make, picture: Make
+) -> None:
+    lane = open_lane(capacity=20)
+    broken = Renamed()
+    broken.failures = 1000
+    lane.replace(Detector(looking_manifest(), broken))
+    for number in range(10):
+        assert lane.submit(picture(200, sequence=number), WAIT_S)
+    assert [(answer.sequence, answer.engine) for answer in everything(lane, "cam", 10)] == [
+        (number, "fake engine 1") for number in range(10)
+    ]
+    status = lane.status()
+    assert (status.state, status.provider, status.failures) == ("running", "fake engine 1", 1)
+    assert status.reverted == "another engine 2: the engine is away"
+
+
+def test_there_is_no_way_back_beyond_the_engine_before(
+    open_lane: Callable[..., Lane], engine: Engine, looking_manifest: Make, picture: Make
+) -> None:
+    engine.failures = 1000
+    lane = open_lane()
+    broken = Renamed()
+    broken.failures = 1000
+    lane.replace(Detector(looking_manifest(), broken))
+    assert lane.submit(picture(200), WAIT_S)
+    assert lane.take("cam", WAIT_S) is None
+    assert lane.status().state == "failed"

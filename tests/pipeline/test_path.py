@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 
@@ -125,3 +126,19 @@ def test_what_is_remembered_of_things_in_the_sky_is_bounded(path: OnePath, monke
         path._introduced(plot, CAMERA)
         assert path._introduced(plot, CAMERA) == plot, "introduced once"
     assert len(path._bearings_known) == 3
+
+
+def test_the_receipt_names_what_the_newest_frame_ran_on() -> None:
+    receipt = dataclasses.replace(PLAN.receipt, engines={"people": "onnxruntime", "boats": "onnxruntime"})
+    path = OnePath(dataclasses.replace(PLAN, receipt=receipt, models={"mast": "people"}))
+
+    def told(at_ns: int, engine: str) -> dict[str, str]:
+        results = path.step(dataclasses.replace(frame(at_ns), engine=engine), at_ns)
+        pictures = [json.loads(result.payload) for result in results if result.topic.endswith("/picture")]
+        engines: dict[str, str] = pictures[-1]["receipt"]["engines"]
+        return engines
+
+    assert told(T, "onnxruntime") == {"people": "onnxruntime", "boats": "onnxruntime"}
+    assert told(T + SECOND, "tensorrt plan sha384:ab") == {"people": "tensorrt plan sha384:ab", "boats": "onnxruntime"}
+    assert told(T + 2 * SECOND, "onnxruntime")["people"] == "onnxruntime"
+    assert told(T + 3 * SECOND, "")["people"] == "onnxruntime", "a recording of before says nothing of engines"
