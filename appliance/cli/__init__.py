@@ -49,6 +49,7 @@ COMMANDS = {
     "explain": "appliance.cli.replay:explain",
     "audit": "appliance.cli.audit:audit_app",
     "doctor": "appliance.cli.doctor:doctor",
+    "image": "appliance.cli.image:image_app",
 }
 
 

@@ -81,7 +81,10 @@ def _unit(mission: LoadedMission | None, state: Path) -> list[Question]:
         questions += [
             ("position", lambda: units.judge_position(unit.position, gnss)),
             ("identity", lambda: units.judge_identity(mission.resolve(unit.identity))),
-            ("recipients", lambda: units.judge_recipients(mission.resolve(name) for name in bus.recipients)),
+            (
+                "recipients",
+                lambda: units.judge_recipients(mission.resolve(name) for name in (*bus.recipients, *bus.position_only)),
+            ),
         ]
     if not (state / "trust").is_dir():  # `Slots` would make the folder; a doctor makes nothing
         remedy = "`appliance bundle trust ROOT.json`, once, before the first stick"
