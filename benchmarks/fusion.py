@@ -16,15 +16,15 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from appliance.domain import Geodetic, Identity, Plot
+from appliance.domain import Entity, Geodetic, Identity, Plot
 from appliance.estimation import Sector
 from appliance.fusion import Fusion, FusionSettings, SensorModel
 from appliance.geodesy import LocalFrame
@@ -134,21 +134,38 @@ def frames(gen: ModuleType, detections: Any, seconds: float, *, by_arrival: bool
     return sorted(out, key=lambda f: (f.arrives_ns, f.observed_ns, SENSORS.index(f.sensor)))
 
 
-def _tracks(fusion: Fusion, now_ns: int, local: LocalFrame, ids: dict[str, int]) -> Iterator[tuple[float, ...]]:
-    for entity in fusion.entities(now_ns):
+def _tracks(
+    entities: Iterable[Entity], now_ns: int, local: LocalFrame, ids: dict[str, int]
+) -> Iterator[tuple[float, ...]]:
+    for entity in entities:
         if entity.status in ("confirmed", "coasting"):
             east, north, _ = local.local(entity.position)
             yield now_ns / NS, float(ids.setdefault(entity.entity_id, len(ids))), east, north
 
 
-def run(n: int, seed: int, *, seconds: float = 120.0, by_arrival: bool = False) -> dict[str, Any]:
-    """One scene; returns the scorer's dictionary and the time per frame."""
+def shuffled(looks: list[Frame], within_s: float, seed: int) -> list[Frame]:
+    """The same looks, each arriving up to ``within_s`` after it was observed, in the order in which they arrive."""
+    rng = np.random.default_rng(seed)
+    late = [replace(f, arrives_ns=f.observed_ns + round(rng.uniform(0.0, within_s) * NS)) for f in looks]
+    return sorted(late, key=lambda f: (f.arrives_ns, f.observed_ns, SENSORS.index(f.sensor)))
+
+
+def run(
+    n: int, seed: int, *, seconds: float = 120.0, by_arrival: bool = False, shuffle_s: float = 0.0
+) -> dict[str, Any]:
+    """One scene; returns the scorer's dictionary and the time per frame.
+
+    With ``shuffle_s`` the score is of the history as it is known when everything has arrived, and ``now`` is that of
+    the pictures as they were told meanwhile.
+    """
     gen, scorer = _module("gen"), _module("score")
     rng = np.random.default_rng([seed, n])
     truth = gen.truth(n, seconds, rng)
     detections = gen.detect(truth, n, seconds, rng)
     local = LocalFrame(ORIGIN)
     looks = frames(gen, detections, seconds, by_arrival=by_arrival)
+    if shuffle_s:
+        looks = shuffled(looks, shuffle_s, seed)
     fusion = Fusion(settings(gen, local))
     ids: dict[str, int] = {}
     told: list[tuple[float, ...]] = []
@@ -156,12 +173,18 @@ def run(n: int, seed: int, *, seconds: float = 120.0, by_arrival: bool = False) 
     due = NS
     for look in looks:
         while look.arrives_ns > due:
-            told += _tracks(fusion, due, local, ids)
+            told += _tracks(fusion.entities(due), due, local, ids)
             due += NS
         start = time.thread_time()
         fusion.observe_plots(look.sensor, look.observed_ns, look.plots, look.arrives_ns)
         spent[look.sensor].append(time.thread_time() - start)
-    told += _tracks(fusion, due, local, ids)
+    told += _tracks(fusion.entities(due), due, local, ids)
+    if shuffle_s:
+        start = time.thread_time()
+        fusion.settle()
+        print(f"settled in {time.thread_time() - start:.1f} s of CPU", file=sys.stderr)
+        every_second = range(NS, round(seconds * NS) + 1, NS)
+        told = [row for at, found in fusion.history(every_second) for row in _tracks(found, at, local, ids)]
     result: dict[str, Any] = scorer.score(truth, np.array(told).reshape(-1, 4))
     every = [s for times in spent.values() for s in times]
     result["ms"] = 1e3 * statistics.fmean(every)
@@ -176,13 +199,16 @@ def main() -> None:
     parser.add_argument("--seeds", default="335", help="a list such as 335 or 1-10")
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--by-arrival", action="store_true", help="take late AIS as it comes, not as it was observed")
+    parser.add_argument("--shuffle", type=float, default=0.0, metavar="S", help="each look arrives up to S s late")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     first, _, last = args.seeds.partition("-")
     seeds = range(int(first), int(last or first) + 1)
     run(5, 1, seconds=12.0)  # compiles
     for n in args.sizes:
-        results = [run(n, seed, seconds=args.seconds, by_arrival=args.by_arrival) for seed in seeds]
+        results = [
+            run(n, seed, seconds=args.seconds, by_arrival=args.by_arrival, shuffle_s=args.shuffle) for seed in seeds
+        ]
         for seed, result in zip(seeds, results, strict=True):
             line = json.dumps({"n": n, "seed": seed} | result) if args.json else f"N={n} seed={seed} {result}"
             print(line, flush=True)

@@ -63,6 +63,15 @@ class Dossier:
             self._name = entity_id(self.unit, self.sequence, self.first_observation, self.first_ns)
         return self._name
 
+    @property
+    def is_named(self) -> bool:
+        """Whether its id was ever asked for."""
+        return bool(self._name)
+
+    def rename(self, name: str) -> None:
+        """Be told by this id; an empty one is made anew when it is asked for."""
+        self._name = name
+
     def note(self, plot: Plot, llr: float, runner_up: str, category_weight: float) -> None:
         """Take a plot as evidence, and what it says of kind, height and reporting interval."""
         ring = self.plots.get(plot.sensor_id)

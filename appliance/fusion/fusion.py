@@ -1,7 +1,8 @@
-"""All sources in, one set of entities out: who updates what, what begins, what is told. The room's door.
+"""All sources in, one set of entities out: who updates what, what begins, what is told.
 
 Not here: arithmetic (``estimation``), slots (``core.py``), self-reporting things (``selfreports.py``), identities
-against sensors (``disputes.py``), people's reports (``reports.py``), how an entity is written down (``telling.py``).
+against sensors (``disputes.py``), people's reports (``reports.py``), how an entity is written down (``telling.py``),
+what comes late (``timeline.py``).
 
 Rules: values in, values out; time is an argument. The same calls give the same entities byte for byte, and the order
 of plots within one call changes nothing. Bad plots are dropped and counted in ``refused``; nothing raises for them.
@@ -32,8 +33,8 @@ MAX_PLOTS: Final = 20_000
 """In one call; what lies beyond is refused and counted."""
 
 
-class Fusion:
-    """One picture's state. Not safe to share between threads."""
+class Present:
+    """One picture's state, from events in the order in which they were observed, or nearly so."""
 
     def __init__(self, settings: FusionSettings) -> None:
         self._state = State(settings)

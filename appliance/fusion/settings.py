@@ -90,6 +90,12 @@ class FusionSettings:
     retrodict_s: float = 8.0
     """Plots up to so much older than a state still correct it; older ones are joined to where the thing was."""
     max_lag_s: float = 900.0
+    lag_plots: int = 200_000
+    """So many plots are remembered for what comes late, some 120 MB; a busier unit remembers a shorter time."""
+    catch_up_events: int = 4
+    """When something came late, so many old events are read again for each new one, until all are in their place."""
+    rerun_load: int = 4
+    """All reading again costs no more than so many times the reading itself."""
     max_future_s: float = 5.0
     max_range_m: float = 500_000.0
     """Beyond, the flat local frame is no longer a good map; such a plot is refused."""

@@ -105,6 +105,11 @@ class State:
         if plot.identities:
             self.dossiers[slot]
 
+    def next_sequence(self) -> int:
+        """A number that no dossier has had."""
+        self._begun += 1
+        return self._begun
+
     def is_open(self, slot: int) -> bool:
         """Whether a slot has a dossier that was ever asked for."""
         return dict.__contains__(self.dossiers, slot)

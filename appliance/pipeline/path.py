@@ -103,6 +103,7 @@ class OnePath:
         """The feeds have ended: close every scan and tell the last picture."""
         for scan in self._scans.flush():
             self._fuse(scan, now_ns)
+        self._fusion.settle()
         return self._tell(now_ns, last=True)
 
     def entities(self, now_ns: int) -> tuple[Entity, ...]:
