@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -12,6 +13,7 @@ from appliance.pipeline.bodies import EntityPositionBody
 from appliance.pipeline.results import Result, alert_result, entity_result, picture_result, status_result
 from appliance.pipeline.views import VIEWS, seen_by
 
+GOLDEN = Path(__file__).resolve().parent.parent / "golden"
 RECEIPT = Receipt(
     config_digest="secret-digest", bundles={}, engines={}, clock="replayed", position_integrity="surveyed"
 )
@@ -95,3 +97,12 @@ def test_position_only_gets_nothing_of_what_has_no_projection(result: Result) ->
 
 def test_a_view_is_a_function_of_the_result_alone() -> None:
     assert [seen_by(view, entity()) for view in VIEWS] == [seen_by(view, entity()) for view in VIEWS]
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*/views/vectors.json")), ids=lambda path: path.parent.parent.name)
+def test_what_a_release_showed_to_a_view_is_shown_by_every_later_one(path: Path) -> None:
+    for case in json.loads(path.read_text())["cases"]:
+        result = Result(topic=case["topic"], priority=case["priority"], payload=case["payload"].encode())
+        seen = seen_by("position-only", result)
+        expected = case["position-only"]
+        assert (seen and {"topic": seen.topic, "payload": seen.payload.decode()}) == expected, case["name"]
