@@ -65,6 +65,11 @@ class Core:
         """Run one look against all living states; nothing begins and nothing ends."""
         return scan(self.bank, look, sight, self.moves, t, self._sensor(sensor_id))
 
+    def look_at(self, slot: int, sensor_id: str, look: Look, sight: Sight, t: float) -> Outcome:
+        """Run one look against one living state alone."""
+        alone = self.bank._replace(live=np.array([slot]), counts=np.array([1, 0]))
+        return scan(alone, look, sight, self.moves, t, self._sensor(sensor_id))
+
     def step(self, sensor_id: str, look: Look, sight: Sight, t: float, birth: float, newest: float) -> Outcome:
         """Run one look; plots that nobody took begin states at odds ``birth`` (log); what has ended goes."""
         self._make_room(len(look.time_s))

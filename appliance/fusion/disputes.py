@@ -14,6 +14,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+import numpy as np
+
 from appliance.domain import Dispute, Identity
 from appliance.estimation.bank import NONE
 from appliance.estimation.gaussian import Array
@@ -27,6 +29,12 @@ _ALTERNATING: Final = 6
 _TOGETHER_MPS: Final = 60.0
 """Two strays that lie farther apart than this speed allows are noise, not a place."""
 _BACK: Final = 2
+_CUSTODY_S: Final = 60.0
+"""After so long without a report, a sensor may have gone on with another thing under the same identity."""
+_WALKED_M: Final = 1_000.0
+"""Claims that stray no farther than this at first may have walked off; beyond, they have jumped."""
+_SEEN_TOO: Final = 3
+"""So many plots of other sensors at the place of the claims are no clutter: that place is seen as well."""
 
 
 @dataclass(slots=True)
@@ -36,6 +44,8 @@ class Quarrel:
     slot: int
     rival: int
     since_s: float
+    mistakable: bool
+    """Whether sensors may have taken the one for the other: the claims first strayed near by, or after a silence."""
     raised_s: float | None = None
     back: int = 0
 
@@ -88,18 +98,53 @@ class Disputes:
         """The claims of ``key`` lie at ``rival`` now, while ``slot`` carries it."""
         strays = self._strays.get(key)
         since = min((p[0] for p in strays.places if p[0] > strays.last_good_s), default=t) if strays else t
-        self._quarrels[key] = Quarrel(slot=slot, rival=rival, since_s=since)
+        silent_s = since - self._state.seconds(self._state.dossiers[slot].reported_ns)
+        mistakable = silent_s > _CUSTODY_S or self._distance_m(slot, rival, t) <= _WALKED_M
+        self._quarrels[key] = Quarrel(slot=slot, rival=rival, since_s=since, mistakable=mistakable)
 
     def at_rival(self, key: Identity, t: float) -> bool:
-        """Another report at the rival. True where the identity should go there: nothing sees the entity any more."""
+        """Another report at the rival. True where the identity should go there.
+
+        It should where nothing sees the entity any more, and where sensors see a thing at the rival's place that they
+        may have confused with the entity: two met, and the sensors went on with the wrong one under this identity.
+        """
         quarrel = self._quarrels[key]
         quarrel.back = 0
-        if not self._observed(quarrel.slot, t):
+        mistaken = quarrel.raised_s is None and quarrel.mistakable and self._seen_too(quarrel.rival, t)
+        if mistaken or not self._observed(quarrel.slot, t):
             del self._quarrels[key]
             return True
-        if quarrel.raised_s is None and t - quarrel.since_s >= self._state.settings.dispute_after_s:
-            quarrel.raised_s = t
         return False
+
+    def ripen(self, t: float) -> None:
+        """Raise what has gone on for long enough, is farther apart than a ship is long, and has no excuse."""
+        for quarrel in self._quarrels.values():
+            waited = t - quarrel.since_s >= self._state.settings.dispute_after_s
+            if quarrel.raised_s is not None or not waited or quarrel.back or not self._observed(quarrel.slot, t):
+                continue
+            excused = quarrel.mistakable and self._seen_there(quarrel.rival, t)
+            if not excused and self._apart(quarrel.slot, quarrel.rival, t):
+                quarrel.raised_s = t
+
+    def _apart(self, slot: int, rival: int, t: float) -> bool:
+        """Whether the two lie farther apart than a ship is long."""
+        there = self._state.at(rival, t)
+        return there is not None and self.far_apart(slot, (float(there[0][0]), float(there[0][1])), t)
+
+    def _distance_m(self, slot: int, rival: int, t: float) -> float:
+        here, there = self._state.at(slot, t), self._state.at(rival, t)
+        return math.inf if here is None or there is None else math.hypot(*(here[0] - there[0]))
+
+    def _seen_too(self, slot: int, t: float) -> bool:
+        dossier = self._state.dossiers[slot]
+        return self._observed(slot, t) and dossier.observed_count >= _SEEN_TOO
+
+    def _seen_there(self, rival: int, t: float) -> bool:
+        """Whether sensors see something, whatever it is called, where the claims lie: then nobody need be lying."""
+        slots = self._state.core.live
+        off = self._state.core.bank.mean[slots, :2] - self._state.core.bank.mean[rival, :2]
+        near = slots[np.hypot(off[:, 0], off[:, 1]) <= self._state.settings.dispute_distance_m]
+        return any(self._seen_too(slot, t) for slot in near.tolist())
 
     def far_apart(self, slot: int, place: tuple[float, float], t: float) -> bool:
         """Whether ``place`` is too far from an entity that sensors see, for its identity just to be corrected."""

@@ -66,6 +66,7 @@ class Present:
             self._look(sensor_id, observed_ns, self._intake.lay(seen))
         else:
             self._prune(self._state.newest_ns)
+        self._disputes.ripen(self._state.seconds(self._state.newest_ns))
 
     def observe_claims(self, claims: Sequence[Claim], now_ns: int) -> None:
         """What people said. Claims add evidence, and existence within bounds; they never move a sensed thing."""

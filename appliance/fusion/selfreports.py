@@ -21,7 +21,11 @@ from appliance.fusion.identity import MOBILE_KINDS, well_formed
 from appliance.fusion.intake import Laid, make_look
 from appliance.fusion.settings import SensorModel
 from appliance.fusion.state import State, squared_distance
+from appliance.fusion.swaps import Swaps
 
+_HULL_SIGMA_M = 75.0
+"""An aerial stands anywhere on a ship of up to 400 m, a sensor sees her middle or her nearest end: told and seen part
+company by so much and both are right."""
 _LEAST_INTERVAL_S = 10.0
 """A fast class A vessel reports every two seconds, and a receiver loses many of them."""
 
@@ -32,6 +36,7 @@ class SelfReports:
     def __init__(self, state: State, disputes: Disputes) -> None:
         self._state = state
         self._disputes = disputes
+        self._swaps = Swaps(state)
 
     def hear(self, laid: Laid) -> None:
         """Update, begin, or put aside; in the end the report is evidence somewhere or counted as refused."""
@@ -58,10 +63,33 @@ class SelfReports:
                 self._whose(key, slot, found, _place(laid), t)
             return found
         if key is None or slot == NONE:
-            return self._begin(laid, look)
+            near = NONE if key is None else self._neighbour(laid, look, key, t)
+            return near if near != NONE else self._begin(laid, look)
         if self._state.core.bank.time_s[slot] > t + self._state.settings.retrodict_s:
             return self._late(laid, slot, t)
+        if self._swaps.put_right(laid, key, slot, t):
+            slot = self._state.book.slot(key)
+        if self._aboard(laid, look, slot, t):
+            self._disputes.good(key, t)
+            return slot
+        rival = self._disputes.rival(key)
+        if rival != NONE and self._aboard(laid, look, rival, t):
+            self._whose(key, slot, rival, _place(laid), t)
+            return rival
         return self._astray(laid, look, key, slot, t)
+
+    def _aboard(self, laid: Laid, look: Look, slot: int, t: float) -> bool:
+        """Whether the report, too far off for its own accuracy, is of this hull; then it updates with that doubt."""
+        if self._disputes.far_apart(slot, _place(laid), t):
+            return False
+        sensor_id = laid.plots[0].sensor_id
+        wide = look._replace(r=look.r + np.eye(2) * _HULL_SIGMA_M**2, lock=np.array([slot]))
+        sight = blind(self._state.model(sensor_id).detection_probability)
+        outcome = self._state.core.look_at(slot, sensor_id, wide, sight, t)
+        if outcome.slot[0] == NONE:
+            return False
+        self._state.note(slot, laid.plots[0], float(outcome.llr[0]), NONE)
+        return True
 
     def _whose(self, key: Identity, slot: int, found: int, place: tuple[float, float], t: float) -> None:
         """The report fell to ``found``; ``slot`` carries the identity."""
@@ -104,11 +132,26 @@ class SelfReports:
             self._state.core.restart(slot, look, self._state.settings.cooperative_log_odds)
             self._state.note(slot, laid.plots[0], 0.0, NONE)
             return slot
-        rival = self._begin(laid, look)
-        if rival != NONE:
+        rival = self._neighbour(laid, look, key, t)
+        if rival == NONE:
+            rival = self._begin(laid, look)
+            if rival == NONE:
+                return NONE
             self._state.core.bank.mobile[rival] = NONE
-            self._disputes.part(key, slot, rival, t)
+        self._disputes.part(key, slot, rival, t)
         return rival
+
+    def _neighbour(self, laid: Laid, look: Look, key: Identity, t: float) -> int:
+        """The nearest thing that sensors see and nobody has claimed, if the report may be of its hull; updated then."""
+        bank, live = self._state.core.bank, self._state.core.live
+        free = live[bank.mobile[live, MOBILE_KINDS.index(key.kind)] == NONE]
+        off = bank.mean[free, :2] + (t - bank.time_s[free, None]) * bank.mean[free, 2:] - laid.z[0]
+        away = np.hypot(off[:, 0], off[:, 1])
+        for near in free[np.argsort(away, kind="stable")][: int((away <= 4.0 * _HULL_SIGMA_M).sum())].tolist():
+            believed = self._state.core.confirmed[near] and self._state.dossiers[near].observed_ns > 0
+            if believed and self._aboard(laid, look, near, t):
+                return near
+        return NONE
 
     def _carry(self, slot: int, identities: tuple[Identity, ...], t: float, model: SensorModel) -> None:
         """Hand over identity and names, and hold the thing in belief until it should have reported again."""

@@ -1,0 +1,80 @@
+"""Two that met and parted with each other's identity: the sensors took the one for the other, and AIS puts it right.
+
+Where two identified things pass close by, a radar may go on with the wrong one. Then the reports of each fit not its
+own entity but the other, which carries another identity. Once is chance or the length of a ship; twice in a row the
+two entities exchange their identities.
+
+Rules: only between entities that lie no farther apart than a ship is long: what claims to be elsewhere altogether is a
+matter for ``disputes.py``. Nothing but identities and what was told with them changes hands.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+
+from appliance.domain import Identity
+from appliance.estimation.bank import NONE
+from appliance.fusion.identity import MOBILE_KINDS
+from appliance.fusion.intake import Laid
+from appliance.fusion.state import State, squared_distance
+
+_TWICE: Final = 2
+_MAX_NOTICED: Final = 1_024
+_REACH_M: Final = 400.0
+
+
+class Swaps:
+    """What was noticed lately, by identity: which two entities, and how often in a row."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._noticed: dict[Identity, tuple[int, int, int]] = {}
+
+    def put_right(self, laid: Laid, key: Identity, slot: int, t: float) -> bool:
+        """A report of ``key`` did not fit ``slot``, which carries it. True where it now stands where the report is."""
+        other = self._other(laid, key, slot, t)
+        if other == NONE:
+            self._noticed.pop(key, None)
+            return False
+        one, two = self._state.dossiers[slot].sequence, self._state.dossiers[other].sequence
+        was = self._noticed.get(key)
+        times = was[2] + 1 if was is not None and was[:2] == (one, two) else 1
+        if times < _TWICE:
+            if len(self._noticed) >= _MAX_NOTICED:
+                del self._noticed[next(iter(self._noticed))]
+            self._noticed[key] = (one, two, times)
+            return False
+        self._noticed.pop(key, None)
+        self._exchange(key, slot, other)
+        return True
+
+    def _other(self, laid: Laid, key: Identity, slot: int, t: float) -> int:
+        """The entity of another identity that the report fits by its own accuracy, the nearest; NONE without one."""
+        bank, column = self._state.core.bank, MOBILE_KINDS.index(key.kind)
+        live = self._state.core.live
+        named = live[(bank.mobile[live, column] != NONE) & (live != slot)]
+        off = bank.mean[named, :2] - bank.mean[slot, :2]
+        best, found = self._state.settings.gate, NONE
+        for near in named[np.hypot(off[:, 0], off[:, 1]) <= _REACH_M].tolist():
+            where = self._state.at(near, t)
+            if where is not None:
+                d2, _ = squared_distance(where[0] - laid.z[0], where[1] + laid.r[0])
+                if d2 < best and not math.isnan(d2):
+                    best, found = d2, near
+        return found
+
+    def _exchange(self, key: Identity, slot: int, other: int) -> None:
+        state = self._state
+        one, two = state.dossiers[slot], state.dossiers[other]
+        its = two.mobile.get(key.kind)
+        held, kept = state.core.bank.held_s[[slot, other]], state.core.bank.kept_s[[slot, other]]
+        state.carry_mobile(other, key)
+        if its is not None:
+            state.carry_mobile(slot, its)
+        state.core.bank.held_s[[other, slot]], state.core.bank.kept_s[[other, slot]] = held, kept
+        one.names, two.names = two.names, one.names
+        one.interval_s, two.interval_s = two.interval_s, one.interval_s
+        one.reported_ns, two.reported_ns = two.reported_ns, one.reported_ns
