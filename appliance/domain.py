@@ -221,6 +221,24 @@ class Evidence:
     observed_ns: int
     log_likelihood_ratio: float
     says: str
+    runner_up: str = ""
+    """The entity that the observation would have fallen to else; empty where no other was in question."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objection:
+    """One reason against an entity. ``log_likelihood_ratio`` is what it took from the log-odds of existence, in nats.
+
+    ``missed``: ``count`` looks at its place did not show it. ``category``: a source takes it for something else.
+    ``dispute``: claimed against observed. ``denial``: a person says that there was none.
+    """
+
+    kind: Literal["missed", "category", "dispute", "denial"]
+    source_id: str
+    count: int
+    observed_ns: int
+    log_likelihood_ratio: float
+    says: str
 
 
 EntityStatus = Literal["tentative", "confirmed", "coasting", "reported", "deleted"]

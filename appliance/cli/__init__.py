@@ -46,7 +46,7 @@ COMMANDS = {
     "bundle": "appliance.cli.bundle:bundle_app",
     "engine": "appliance.cli.engine:engine_app",
     "replay": "appliance.cli.replay:replay",
-    "explain": "appliance.cli.replay:explain",
+    "explain": "appliance.cli.explain:explain",
     "audit": "appliance.cli.audit:audit_app",
     "doctor": "appliance.cli.doctor:doctor",
     "image": "appliance.cli.image:image_app",

@@ -46,8 +46,12 @@ class Dossier:
     names: dict[Identity, None] = field(default_factory=dict)
     tracklets: dict[Identity, None] = field(default_factory=dict)
     plots: dict[str, deque[Noted]] = field(default_factory=dict)
+    noted: dict[str, int] = field(default_factory=dict)
+    """How many observations of each source were ever taken."""
     claims: dict[tuple[str, int], tuple[Claim, float]] = field(default_factory=dict)
     claim_odds: float = 0.0
+    denied_odds: float = 0.0
+    """What people's denials took from its log-odds, a positive number."""
     sensed: Weights | None = None
     """What sensors say of its kind, as running logs."""
     sensed_sources: set[str] = field(default_factory=set)
@@ -77,9 +81,11 @@ class Dossier:
         ring = self.plots.get(plot.sensor_id)
         if ring is None:
             if len(self.plots) >= MAX_SOURCES:
-                del self.plots[next(iter(self.plots))]
+                oldest = next(iter(self.plots))
+                del self.plots[oldest], self.noted[oldest]
             ring = self.plots[plot.sensor_id] = deque(maxlen=self.evidence_per_source)
         ring.append((plot, llr, runner_up))
+        self.noted[plot.sensor_id] = self.noted.get(plot.sensor_id, 0) + 1
         self.updated_ns = max(self.updated_ns, plot.observed_ns)
         if plot.altitude_m is not None and abs(plot.altitude_m) <= MAX_ALTITUDE_M:  # false for NaN too
             self.altitude_m = plot.altitude_m
@@ -160,6 +166,7 @@ def evidence_of_plot(plot: Plot, llr: float, runner_up: str) -> Evidence:
         observed_ns=plot.observed_ns,
         log_likelihood_ratio=llr,
         says=says,
+        runner_up=runner_up,
     )
 
 
@@ -172,5 +179,5 @@ def evidence_of_claim(claim: Claim, llr: float) -> Evidence:
         kind="claim",
         observed_ns=claim.observed_ns,
         log_likelihood_ratio=llr,
-        says=f"a person reports: “{quote}”",
+        says=f"a person reports that there was none: “{quote}”" if claim.negated else f"a person reports: “{quote}”",
     )

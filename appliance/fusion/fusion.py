@@ -17,10 +17,11 @@ from typing import Final
 
 import numpy as np
 
-from appliance.domain import Claim, Dispute, Entity, Identity, Plot
+from appliance.domain import Claim, Dispute, Entity, Identity, Objection, Plot
 from appliance.errors import BadRecord
 from appliance.estimation.bank import NONE, Index, Sight
 from appliance.fusion import telling
+from appliance.fusion.against import objections
 from appliance.fusion.core import MAX_SENSORS, sight_of
 from appliance.fusion.disputes import Disputes
 from appliance.fusion.intake import Intake, Laid, make_look
@@ -28,6 +29,7 @@ from appliance.fusion.reports import Reports
 from appliance.fusion.selfreports import SelfReports
 from appliance.fusion.settings import FusionSettings
 from appliance.fusion.state import State
+from appliance.fusion.watch import Watch
 
 MAX_PLOTS: Final = 20_000
 """In one call; what lies beyond is refused and counted."""
@@ -36,8 +38,10 @@ MAX_PLOTS: Final = 20_000
 class Present:
     """One picture's state, from events in the order in which they were observed, or nearly so."""
 
-    def __init__(self, settings: FusionSettings) -> None:
+    def __init__(self, settings: FusionSettings, *, watching: bool = False) -> None:
+        """``watching`` counts every look that missed something, for `against`; it costs time and changes nothing."""
         self._state = State(settings)
+        self._watch = Watch(self._state.core) if watching else None
         self._intake = Intake(self._state.frame, settings.max_range_m, self._state.refused)
         self._sights: dict[str, Sight] = {}
         self._disputes = Disputes(self._state)
@@ -89,6 +93,22 @@ class Present:
         """What is in dispute at ``now_ns``: claimed against observed."""
         return self._disputes.standing(self._state.seconds(now_ns)) if self._started else ()
 
+    def against(self, entity_id: str, now_ns: int) -> tuple[Objection, ...]:
+        """What speaks against an entity that `entities` tells; misses only if this fusion is ``watching``."""
+        for slot in self._state.core.live.tolist():
+            dossier = self._state.dossiers[slot]
+            if dossier.entity_id == entity_id:
+                return objections(self._state, dossier, slot, self._watch, self.disputes(now_ns))
+        told = self._reports.dossier(entity_id)
+        return () if told is None else objections(self._state, told, None, None, ())
+
+    def noted(self, entity_id: str) -> dict[str, int]:
+        """How many observations of each source an entity ever took."""
+        for slot in self._state.core.live.tolist():
+            if self._state.dossiers[slot].entity_id == entity_id:
+                return dict(self._state.dossiers[slot].noted)
+        return {}
+
     def carrier(self, identity: Identity) -> str | None:
         """The id of the entity that carries this MMSI, ICAO address or tracklet now; None where none does."""
         slot = self._state.book.slot(identity)
@@ -130,7 +150,10 @@ class Present:
         )
         odds = math.log(model.birth_ratio)
         t, newest = state.seconds(observed_ns), state.seconds(state.newest_ns)
+        before = self._watch.before() if self._watch is not None else None
         outcome = state.core.step(sensor_id, look, self._sight(sensor_id), t, odds, newest)
+        if self._watch is not None and before is not None:
+            self._watch.after(before, sensor_id, t, outcome.slot)
         what = zip(
             outcome.slot.tolist(), outcome.llr.tolist(), outcome.second.tolist(), outcome.begun.tolist(), strict=True
         )
@@ -169,6 +192,8 @@ class Present:
             for key, heir in self._disputes.forget(slot) if self._state.is_open(slot) else ():
                 self._state.carry_mobile(heir, key)
             self._state.close(slot, t)
+            if self._watch is not None:
+                self._watch.close(slot)
 
 
 def _no_codes(seen: Laid) -> Index:

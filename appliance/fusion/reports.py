@@ -2,8 +2,8 @@
 
 Rules: a claim adds evidence, and existence within bounds. It never moves a sensed thing, never renames what a sensor
 has named, and never makes a sensed thing disbelieved. A claim of ``count`` n joins up to n entities. A claim that
-names a known identity joins that one. "Nothing there" lowers only what is merely reported or tentative. One claim
-counts once, however often it comes.
+names a known identity joins that one. "Nothing there" is a miss: it lowers the existence of what was thought to be
+there and has not been seen since. One claim counts once, however often it comes.
 
 Refusals, counted by the caller: ``claim values``, ``time``, ``claim again``, ``claim without place``.
 """
@@ -34,6 +34,10 @@ MAX_COUNT: Final = 100
 MAX_CLAIM_ODDS: Final = 3.0
 """All claims together move existence by no more than this (nats)."""
 _ONE_CLAIM_ODDS: Final = 1.5
+_WOULD_BE_SEEN: Final = 0.9
+"""How often a person who looks at a place sees the thing that is there, and says so."""
+_STILL_BELIEVED: Final = 1.0
+"""Log-odds, 73 %: below this no denial brings what sensors see at this time."""
 _TOLD_CAP: Final = 7.0
 """Nats of category that all claims together can add to a thing that no sensor has named."""
 _GONE: Final = 0.05
@@ -89,6 +93,10 @@ class Reports:
         t = self._state.seconds(now_ns)
         self._reported = [r for r in self._reported if self._existence(r, t) > _GONE]
         return [self._told(reported, t) for reported in self._reported]
+
+    def dossier(self, entity_id: str) -> Dossier | None:
+        """The record of a merely reported entity."""
+        return next((r.dossier for r in self._reported if r.dossier.entity_id == entity_id), None)
 
     def _check(self, claim: Claim, now_ns: int) -> None:
         if not (math.isfinite(claim.observed_sigma_s) and claim.observed_sigma_s >= 0.0):
@@ -225,12 +233,37 @@ class Reports:
             named = categories.best(category_weights(reported.dossier))
             d2, _ = squared_distance(reported.place - place, reported.cov + cov)
             if d2 <= _GATE and reported.observed_s <= t and _meant(named, claim.category):
-                reported.existence *= 1.0 - 0.9 * claim.confidence * math.exp(-0.25 * d2)
-                reported.dossier.join(claim, math.log(max(1.0 - 0.9 * claim.confidence, 1e-3)))
-        for slot in self._state.core.live:
-            where = self._state.at(int(slot), t) if not self._state.core.confirmed[slot] else None
-            if where is not None and squared_distance(where[0] - place, where[1] + cov)[0] <= _GATE:
-                self._state.core.bank.log_odds[slot] -= _ONE_CLAIM_ODDS * claim.confidence
+                left = 1.0 - _WOULD_BE_SEEN * claim.confidence * math.exp(-0.25 * d2)
+                reported.existence *= left
+                reported.dossier.join(claim, math.log(max(left, 1e-3)))
+        for slot in self._state.core.live.tolist():
+            self._deny_sensed(slot, claim, place, cov, t)
+
+    def _deny_sensed(self, slot: int, claim: Claim, place: Array, cov: Array, t: float) -> None:
+        """A person looked where a thing was thought to be and found nothing: a miss, as good as its author.
+
+        What sensors have seen since then speaks for itself: the denial is kept as evidence and takes nothing. What they
+        see now, or what says itself that it is there, is not disbelieved for a person's word.
+        """
+        state, bank = self._state, self._state.core.bank
+        where = state.at(slot, t)
+        if where is None:
+            return
+        d2, _ = squared_distance(where[0] - place, where[1] + cov)
+        dossier = state.dossiers[slot]
+        if d2 > _GATE or not _meant(categories.best(category_weights(dossier)), claim.category):
+            return
+        llr = math.log(1.0 - _WOULD_BE_SEEN * claim.confidence * math.exp(-0.25 * d2))
+        if not dossier.join(claim, llr) or dossier.updated_ns >= claim.observed_ns:
+            return
+        step = min(-llr, _ONE_CLAIM_ODDS, MAX_CLAIM_ODDS - dossier.denied_odds)
+        dossier.denied_odds += step
+        now_s = max(state.seconds(state.newest_ns), t)
+        seen = (
+            dossier.observed_ns > 0 and now_s - state.seconds(dossier.observed_ns) <= state.settings.observed_within_s
+        )
+        least = min(float(bank.log_odds[slot]), _STILL_BELIEVED) if seen or now_s < bank.held_s[slot] else -math.inf
+        bank.log_odds[slot] = max(float(bank.log_odds[slot]) - step, least)
 
     def _absorb_one(self, slot: int, reported: Reported) -> None:
         where = self._state.at(slot, reported.observed_s)

@@ -147,7 +147,9 @@ class SelfReports:
         free = live[bank.mobile[live, MOBILE_KINDS.index(key.kind)] == NONE]
         off = bank.mean[free, :2] + (t - bank.time_s[free, None]) * bank.mean[free, 2:] - laid.z[0]
         away = np.hypot(off[:, 0], off[:, 1])
-        for near in free[np.argsort(away, kind="stable")][: int((away <= 4.0 * _HULL_SIGMA_M).sum())].tolist():
+        in_reach = int((away <= 4.0 * _HULL_SIGMA_M).sum())
+        nearest: list[int] = free[np.argsort(away, kind="stable")][:in_reach].tolist()
+        for near in nearest:
             believed = self._state.core.confirmed[near] and self._state.dossiers[near].observed_ns > 0
             if believed and self._aboard(laid, look, near, t):
                 return near

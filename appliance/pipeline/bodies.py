@@ -135,6 +135,60 @@ class AlertBody(Body, frozen=True, kw_only=True):
     dispute: DisputeBody
 
 
+class SourceBody(Body, frozen=True, kw_only=True):
+    """One source that an entity rests on. ``llr`` is the sum over the evidence that is kept, the newest of it."""
+
+    source_id: str
+    observations: int
+    newest: Time
+    llr: float
+
+
+class EvidenceDetail(Body, frozen=True, kw_only=True):
+    """One update: how strongly it spoke, and the entity that it would have fallen to else."""
+
+    source_id: str
+    observation_id: str
+    time: Time
+    llr: float
+    runner_up: str | None
+
+
+class ObjectionBody(Body, frozen=True, kw_only=True):
+    """One reason against. ``llr``: what it took from the log-odds of existence; 0 where it speaks of something else."""
+
+    kind: Literal["missed", "category", "dispute", "denial"]
+    source_id: str
+    count: int
+    time: Time
+    llr: float
+    says: str
+
+
+class WithoutBody(Body, frozen=True, kw_only=True):
+    """The run made again without one source: whether the thing is in that picture, and as what."""
+
+    source_id: str
+    there: bool
+    existence: Chance
+    category: str | None
+    moved_m: float | None
+
+
+class ExplanationBody(Body, frozen=True, kw_only=True):
+    """What ``appliance explain --json`` prints: an entity at one moment of a recording, and why."""
+
+    schema: Literal["edge/explanation/1"] = "edge/explanation/1"
+    unit: str
+    at: Time
+    entity: EntityBody
+    rests_on: tuple[SourceBody, ...]
+    evidence: tuple[EvidenceDetail, ...]
+    against: tuple[ObjectionBody, ...]
+    without: tuple[WithoutBody, ...]
+    sentences: tuple[str, ...]
+
+
 class StatusBody(Body, frozen=True, kw_only=True):
     """How the appliance itself is. ``sick`` names each part that does not do its work, with its reason."""
 
@@ -157,6 +211,7 @@ BODIES = {
     "picture": PictureBody,
     "alert": AlertBody,
     "status": StatusBody,
+    "explanation": ExplanationBody,
 }
 
 

@@ -18,7 +18,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from appliance.domain import DetectedFrame, Entity, Fix, Geodetic, Identity, Observation, Plot, Receipt, Report
+from appliance.domain import (
+    DetectedFrame,
+    Entity,
+    Fix,
+    Geodetic,
+    Identity,
+    Objection,
+    Observation,
+    Plot,
+    Receipt,
+    Report,
+)
 from appliance.errors import BadRecord, Drop
 from appliance.fusion import Fusion, FusionSettings
 from appliance.pipeline.results import Result
@@ -57,9 +68,10 @@ class PathPlan:
 class OnePath:
     """The state that lives along the path: one tracker a camera, one fusion, what was told."""
 
-    def __init__(self, plan: PathPlan) -> None:
+    def __init__(self, plan: PathPlan, *, watching: bool = False) -> None:
+        """``watching`` counts what was missed, for `against`: a replay's business, and the results are the same."""
         self._plan = plan
-        self._fusion = Fusion(plan.fusion)
+        self._fusion = Fusion(plan.fusion, watching=watching)
         self._trackers = {name: ImageTracker(plan.tracker) for name in plan.cameras}
         self._scans = ScanGatherer(plan.scan_periods_ns)
         self._teller = Teller(plan.unit, plan.telling)
@@ -109,6 +121,14 @@ class OnePath:
     def entities(self, now_ns: int) -> tuple[Entity, ...]:
         """The entities as they stand."""
         return self._fusion.entities(now_ns)
+
+    def against(self, entity_id: str, now_ns: int) -> tuple[Objection, ...]:
+        """What speaks against an entity."""
+        return self._fusion.against(entity_id, now_ns)
+
+    def noted(self, entity_id: str) -> dict[str, int]:
+        """How many observations of each source an entity took."""
+        return self._fusion.noted(entity_id)
 
     def _see(self, frame: DetectedFrame, now_ns: int) -> None:
         try:

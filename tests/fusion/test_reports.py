@@ -89,11 +89,44 @@ def test_a_second_witness_makes_a_reported_thing_likelier_and_a_denial_less(worl
     assert fusion.entities(12 * SECOND)[0].existence < 0.5 * twice.existence
 
 
-def test_a_denial_does_not_touch_what_sensors_see(world: Any) -> None:
+def test_a_denial_does_not_unmake_what_sensors_see_and_is_kept_as_evidence_against_it(world: Any) -> None:
     fusion = _follow(world, [(500, 500)])
-    before = fusion.entities(20 * SECOND)
-    fusion.observe_claims([world.claim(500, 500, 20 * SECOND, "unknown", negated=True)], 20 * SECOND)
-    assert fusion.entities(20 * SECOND) == before
+    (before,) = fusion.entities(20 * SECOND)
+    for i in range(20):
+        denial = world.claim(500, 500, 20 * SECOND, "unknown", report_id=f"n{i}", negated=True)
+        fusion.observe_claims([denial], 20 * SECOND)
+    (after,) = fusion.entities(20 * SECOND)
+    assert (after.status, after.existence, after.position) == (before.status, before.existence, before.position)
+    assert all(e.log_likelihood_ratio < 0 for e in after.evidence if e.kind == "claim")
+    assert [o.kind for o in fusion.against(after.entity_id, 20 * SECOND)] == ["denial"] * 20
+
+
+def test_a_denial_lowers_what_no_sensor_has_seen_since_and_only_there(world: Any) -> None:
+    fusion = _follow(world, [(500, 500), (-3000, 500)])
+    before = {world.frame.local(e.position)[0] > 0: e.existence for e in fusion.entities(55 * SECOND)}
+    fusion.observe_claims([world.claim(500, 500, 55 * SECOND, "vehicle", negated=True, count=0)], 55 * SECOND)
+    after = {world.frame.local(e.position)[0] > 0: e for e in fusion.entities(55 * SECOND)}
+    assert after[True].existence < before[True] - 0.05
+    assert after[False].existence == before[False]
+    assert not [e for e in after[False].evidence if e.kind == "claim"]
+
+
+def test_a_denial_of_another_kind_says_nothing(world: Any) -> None:
+    fusion = _follow(world, [(500, 500)], categories={"vessel": 0.95})
+    before = fusion.entities(55 * SECOND)
+    fusion.observe_claims([world.claim(500, 500, 55 * SECOND, "person", negated=True)], 55 * SECOND)
+    assert fusion.entities(55 * SECOND) == before
+
+
+def test_denials_take_no_more_than_their_bound(world: Any) -> None:
+    fusion = _follow(world, [(500, 500)])
+    slot = int(fusion._state.core.live[0])
+    fusion.entities(55 * SECOND)
+    before = float(fusion._state.core.bank.log_odds[slot])
+    for i in range(50):
+        denial = world.claim(500, 500, 55 * SECOND, "unknown", report_id=f"n{i}", negated=True, confidence=1.0)
+        fusion.observe_claims([denial], 55 * SECOND)
+    assert before - float(fusion._state.core.bank.log_odds[slot]) == pytest.approx(3.0)
 
 
 def test_a_mention_of_an_mmsi_or_a_name_joins_that_vessel_wherever_it_is(world: Any) -> None:
