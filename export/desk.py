@@ -17,7 +17,7 @@ from appliance.bundles.release import MANIFEST_FILE, Role
 from appliance.errors import UsageError
 from appliance.slots.verify import Progress, Verified, no_progress
 from export import golden as goldens
-from export import media, repository, staging
+from export import media, repository, sbom, staging
 from export.repository import Repository
 
 MODEL_FILE: Final = "model.onnx"
@@ -61,7 +61,8 @@ def make(
 ) -> Desk:
     """Holds the ceremony if ``keys`` has none yet, stages, signs with enough keys, writes and verifies the stick.
 
-    ``counter`` None takes the next one of the product; golden files are made unless ``extra`` or ``golden`` has some.
+    ``counter`` None takes the next one of the product; golden files are made unless ``extra`` or ``golden`` has some,
+    and so is the SBOM.
 
     Raises: UsageError, BundleRefused, IdentityRefused, EngineUnavailable.
     """
@@ -75,10 +76,13 @@ def make(
         stage = Path(work) / "stage"
         if not any(role == "golden" for role, _ in files.values()):
             files.update(goldens.files(golden, model, manifest, Path(work) / "golden", say))
+        number = counter if counter is not None else next_counter(fleet, product)
+        subject = sbom.Subject(product=product, version=version, counter=number)
+        files.update(sbom.files(files, subject, Path(work) / "sbom", now))
         release = staging.ReleaseInput(
             product=product,
             version=version,
-            counter=counter if counter is not None else next_counter(fleet, product),
+            counter=number,
             files=files,
             units=units,
             hw=hw,

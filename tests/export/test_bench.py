@@ -34,7 +34,7 @@ def test_from_nothing_to_an_installed_bundle_with_two_signers(bench: Path, run: 
     code, out, _ = run(BUNDLE)
     assert code == 0
     assert "golden outputs of 2 cases" in out
-    assert out.count("SHA-384") == 5
+    assert out.count("SHA-384") == 6
     code, out, _ = run("sign staging --key fleet/keys/acme-1.pem")
     assert "1 of 2 signatures needed" in out
     code, out, _ = run("sign staging --key fleet/keys/acme-2.pem")

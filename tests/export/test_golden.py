@@ -75,7 +75,7 @@ def test_a_person_may_give_golden_files_or_none(bench: Path, run: Any) -> None:
     code, out, _ = run(f"{line} --out two --no-golden")
     assert (code, "only ask whether the network loads" in out) == (0, True)
     files = {path.name.split(".", 1)[1] for path in (bench / "two" / "t" / "acme" / "people").iterdir()}
-    assert files == {"model.onnx", "model.json", "release.json"}
+    assert files == {"model.onnx", "model.json", "sbom.json", "release.json"}
     page = json.loads((bench / "g" / "golden.json").read_bytes())
     (bench / "g" / "golden.json").write_text(json.dumps({**page, "model_sha384": "0" * 96}))
     code, _, err = run(f"{line} --out three --golden g/golden.json")

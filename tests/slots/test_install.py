@@ -39,7 +39,7 @@ def test_each_check_signer_and_digest_is_said(new_device: Any, one: Path) -> Non
     said = []
     new_device.install(one, say=said.append)
     names = [check.name for check in said]
-    assert names == ["time", *["signers"] * 5, "policy", "release", *["file"] * 5, "self-test", "slot"]
+    assert names == ["time", *["signers"] * 5, "policy", "release", *["file"] * 6, "self-test", "slot"]
     assert any("root v1: 2 of 3 keys signed, 2 needed" in check.says for check in said)
     assert any("acme v1: 2 of 2 keys signed" in check.says for check in said)
 
