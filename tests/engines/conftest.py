@@ -217,6 +217,8 @@ class FakeContext:
         return handle == self._engine.gpu.stream_handle
 
     def _compute(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        if self._engine.broken:
+            raise EngineUnavailable("CUDA: an illegal memory access was encountered")
         assert shapes == self._shapes, "a graph was launched whose context was told other shapes since"
         memory = self._engine.gpu.memory
         feed = {}

@@ -106,6 +106,10 @@ def flip(path: Path, place: int) -> None:
     path.write_bytes(raw)
 
 
+def longer(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"x" * TAG_BYTES)
+
+
 def reheaded(path: Path, **changes: Any) -> None:
     """Edits the header as somebody can who has no key."""
     with path.open("rb") as file:
@@ -120,7 +124,7 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str, bool]] = {
     "a flipped byte of the plan": (lambda s: flip(s / "engines" / ENGINE, -100), "engine-sealed", True),
     "a truncated file": (lambda s: os.truncate(s / "engines" / ENGINE, 5000), "engine-sealed", True),
     "a cut header": (lambda s: os.truncate(s / "engines" / ENGINE, 100), "engine-format", True),
-    "a longer file": (lambda s: (s / "engines" / ENGINE).open("ab").write(b"x" * TAG_BYTES), "engine-sealed", True),
+    "a longer file": (lambda s: longer(s / "engines" / ENGINE), "engine-sealed", True),
     "another TensorRT": (lambda s: reheaded(s / "engines" / ENGINE, tensorrt="10.3.0"), "engine-tensorrt", False),
     "another driver": (lambda s: reheaded(s / "engines" / ENGINE, driver="cuda 12.6"), "engine-driver", False),
     "another network": (lambda s: reheaded(s / "engines" / ENGINE, model_sha384="0" * 96), "engine-model", False),
@@ -131,17 +135,24 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str, bool]] = {
 
 
 @pytest.mark.parametrize("way", SPOILT)
-def test_a_spoilt_engine_is_never_loaded_and_built_again(
-    state: Path, capsys: pytest.CaptureFixture[str], way: str
-) -> None:
+def test_a_spoilt_engine_is_never_loaded_and_the_reason_says_how_it_was_spoilt(state: Path, way: str) -> None:
     spoil, reason, suspicious = SPOILT[way]
     spoil(state)
     site = site_of(state)
     found = site.store.find(site.binding(site.slots.active(PRODUCT)))
     assert isinstance(found, NotStored)
-    assert found.reason == reason
+    assert (found.reason, found.suspicious) == (reason, suspicious)
+
+
+@pytest.mark.parametrize("way", ["a flipped byte of the plan", "another TensorRT", "another device's key"])
+def test_a_spoilt_engine_is_built_again_and_an_edited_one_is_on_record(
+    state: Path, capsys: pytest.CaptureFixture[str], way: str
+) -> None:
+    spoil, reason, suspicious = SPOILT[way]
+    spoil(state)
     body = built(state, capsys)
     assert (body["built"], body["why"]) == (True, reason)
+    site = site_of(state)
     assert isinstance(site.store.find(site.binding(site.slots.active(PRODUCT))), StoredEngine)
     refusals = [line for line in audit(state) if line["event"] == "engine.refused"]
     assert [line["reason"] for line in refusals] == ([reason] if suspicious else [])
@@ -231,16 +242,14 @@ def test_ctrl_c_ends_a_build_with_130_and_leaves_nothing_behind(
     template: Path, repository: Path, shared_data: Path, tmp_path: Path
 ) -> None:
     words = ["engine", "try", shared_data / "models/yolox_nano.onnx", repository / "models/manifests/yolox_nano.json"]
-    child = subprocess.Popen(
-        [sys.executable, "-m", "appliance", *map(str, words)], stderr=subprocess.PIPE, text=True, cwd=repository
-    )
-    assert child.stderr is not None
-    first = child.stderr.readline()
-    assert first.startswith("building yolox-nano-coco")
-    begun = time.monotonic()
-    child.send_signal(signal.SIGINT)
-    rest = child.stderr.read()
-    assert child.wait(20) == 130
+    command = [sys.executable, "-m", "appliance", *map(str, words)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=repository) as child:
+        assert child.stderr is not None
+        assert child.stderr.readline().startswith("building yolox-nano-coco")
+        begun = time.monotonic()
+        child.send_signal(signal.SIGINT)
+        rest = child.stderr.read()
+        assert child.wait(20) == 130
     assert "cancelled after" in rest
     assert time.monotonic() - begun < 5.0
 
@@ -255,8 +264,8 @@ def test_a_network_can_be_tried_and_a_bad_one_says_why(
     assert engine("try", tmp_path / "good.onnx", manifest, "--json") == 0
     body = json.loads(capsys.readouterr().out)
     assert (body["model"], body["plan_bytes"] > 1000) == ("bright", True)
-    assert engine("try", tmp_path / "bad.onnx", manifest) == 4
-    assert "ONNX" in capsys.readouterr().err
+    assert engine("try", tmp_path / "bad.onnx", manifest) == 3
+    assert "[onnx]" in capsys.readouterr().err
     assert engine("try", tmp_path / "missing.onnx", manifest) == 2
 
 

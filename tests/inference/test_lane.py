@@ -303,6 +303,7 @@ def test_another_engine_takes_over_between_two_batches_and_no_frame_is_lost(
     open_lane: Callable[..., Lane], looking_manifest: Make, picture: Make
 ) -> None:
     lane = open_lane(capacity=3)
+    lane.add_camera("cam", live=False)
     answers: list[DetectedFrame] = []
     reader = threading.Thread(target=lambda: answers.extend(everything(lane, "cam", 200)))
     reader.start()
