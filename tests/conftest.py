@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.support.brokers", "tests.support.tokens"]
+pytest_plugins = ["tests.support.brokers", "tests.support.provisioned", "tests.support.tokens"]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -43,6 +43,7 @@ COMMANDS = {
     "check": "appliance.cli.check:check",
     "listen": "appliance.cli.listen:listen",
     "keys": "appliance.cli.keys:keys_app",
+    "provision": "appliance.cli.provision:provision_app",
     "bundle": "appliance.cli.bundle:bundle_app",
     "engine": "appliance.cli.engine:engine_app",
     "replay": "appliance.cli.replay:replay",

@@ -29,7 +29,7 @@ SECRETS = (b"evidence", b"identities", b"235000007", b"existence", b"receipt", b
 @pytest.fixture
 def mission(house: Any, plots: Any) -> Path:
     plots(house.folder, 20_000, 60.0)
-    path: Path = house.write_mission("embedded", FEEDS)
+    path: Path = house.write_mission("mqtt://127.0.0.1:1883", FEEDS)
     return path
 
 
