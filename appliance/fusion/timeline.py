@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
 
-from appliance.domain import Claim, Dispute, Entity, Identity, Plot
+from appliance.domain import Claim, Dispute, Entity, Identity, Objection, Plot
 from appliance.fusion.fusion import MAX_PLOTS, Present
 from appliance.fusion.names import keep_names
 from appliance.fusion.settings import FusionSettings
@@ -56,9 +56,10 @@ class Checkpoint:
 class Fusion:
     """One picture's state. Not safe to share between threads."""
 
-    def __init__(self, settings: FusionSettings) -> None:
+    def __init__(self, settings: FusionSettings, *, watching: bool = False) -> None:
+        """``watching`` counts every look that missed something, for `against`; it costs time and changes nothing."""
         self._settings = settings
-        self._present = Present(settings)
+        self._present = Present(settings, watching=watching)
         self._log: list[Event] = []
         self._weight = 0
         self._checkpoints: list[Checkpoint] = []
@@ -108,6 +109,14 @@ class Fusion:
     def disputes(self, now_ns: int) -> tuple[Dispute, ...]:
         """What is in dispute at ``now_ns``: claimed against observed."""
         return self._present.disputes(now_ns)
+
+    def against(self, entity_id: str, now_ns: int) -> tuple[Objection, ...]:
+        """What speaks against an entity that `entities` tells; misses only if this fusion is ``watching``."""
+        return self._present.against(entity_id, now_ns)
+
+    def noted(self, entity_id: str) -> dict[str, int]:
+        """How many observations of each source an entity ever took."""
+        return self._present.noted(entity_id)
 
     def carrier(self, identity: Identity) -> str | None:
         """The id of the entity that carries this MMSI, ICAO address or tracklet now; None where none does."""

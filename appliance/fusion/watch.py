@@ -6,7 +6,6 @@ here is what was really held against the thing, no estimate beside it.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -42,7 +41,7 @@ class Watch:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._missed: dict[int, dict[str, Missed]] = defaultdict(lambda: defaultdict(Missed))
+        self._missed: dict[int, dict[str, Missed]] = {}
 
     def before(self) -> Before:
         """To be asked for before a look."""
@@ -54,7 +53,7 @@ class Watch:
         faded = _faded(before, self._core.bank.odds_s[before.slots], self._core.moves.survival_s)
         lost = faded - self._core.bank.log_odds[before.slots]
         for k in np.flatnonzero((lost > _LEAST) & ~np.isin(before.slots, updated)).tolist():
-            missed = self._missed[int(before.slots[k])][sensor_id]
+            missed = self._missed.setdefault(int(before.slots[k]), {}).setdefault(sensor_id, Missed())
             missed.looks += 1
             missed.log_odds -= float(lost[k])
             missed.newest_s = t
