@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("pipeline", "sealing", "fusion")
+NAMES = ("pipeline", "sealing", "bus", "fusion")
 
 
 def main(names: list[str]) -> int:

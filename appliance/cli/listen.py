@@ -16,13 +16,13 @@ from typing import Annotated, Any, Final
 import msgspec
 from cyclopts import Parameter
 
-from appliance.bus import Reader, TlsFiles
+from appliance.bus import TlsFiles
 from appliance.cli.keys import read_all, read_public, trusted_folder
 from appliance.cli.output import note, print_json, print_line
 from appliance.errors import IdentityRefused, UsageError
-from appliance.host.clock import now_ns
+from appliance.listen import EpochClosed, Listener, NothingForUs, Result
 from appliance.pipeline.results import time_text
-from appliance.sealing import Closed, NotForUs, Opened, PublicIdentity
+from appliance.sealing import PublicIdentity
 
 DEFAULT_BUS: Final = "mqtt://127.0.0.1:1883"
 _WAIT_S: Final = 0.25
@@ -81,8 +81,8 @@ def listen(
     stopping = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stopping.set())
-    with Reader(bus, private, trusted, seen, tls=_tls(ca, certificate, key)) as reader:
-        return _Listening(reader, bus=bus, as_json=json, count=count, wait_s=wait).run(stopping)
+    with Listener(bus, private, trusted, state=seen, tls=_tls(ca, certificate, key)) as listener:
+        return _Listening(listener, bus=bus, as_json=json, count=count, wait_s=wait).run(stopping)
 
 
 def _trusted(identity: Path, named: tuple[Path, ...]) -> tuple[PublicIdentity, ...]:
@@ -112,8 +112,8 @@ def _tls(ca: Path | None, certificate: Path | None, key: Path | None) -> TlsFile
 class _Listening:
     """One run of the command: what was shown, and why it may have to end."""
 
-    def __init__(self, reader: Reader, *, bus: str, as_json: bool, count: int | None, wait_s: float | None) -> None:
-        self._reader = reader
+    def __init__(self, listener: Listener, *, bus: str, as_json: bool, count: int | None, wait_s: float | None) -> None:
+        self._listener = listener
         self._bus = bus
         self._said_connected = False
         self._as_json = as_json
@@ -135,21 +135,21 @@ class _Listening:
 
     def _say_connected(self) -> None:
         """Once: from here on nothing is missed. Scripts that start a unit themselves wait for this line."""
-        if not self._said_connected and self._reader.status().state == "connected":
+        if not self._said_connected and self._listener.status().state == "connected":
             self._said_connected = True
             note(f"listening on {self._bus}")
 
     def _take(self) -> None:
-        match self._reader.take(_WAIT_S):
-            case Opened() as opened:
-                _show_result(opened, as_json=self._as_json)
-                self._reader.done()
+        match self._listener.take(_WAIT_S):
+            case Result() as result:
+                _show_result(result, as_json=self._as_json)
+                self._listener.done()
                 self._shown += 1
                 self._ours, self._quiet_since = True, time.monotonic()
-            case Closed() as closed:
+            case EpochClosed() as closed:
                 self._ours = True
                 _show_close(closed)
-            case NotForUs(kind="grant") if self._stranger_since is None:
+            case NothingForUs() if self._stranger_since is None:
                 self._stranger_since = time.monotonic()
 
     def _ending(self, now: float) -> int | None:
@@ -158,8 +158,8 @@ class _Listening:
         if self._stranger_since is not None and not self._ours and now - self._stranger_since >= NOTHING_FOR_US_S:
             note("nothing on this bus is for this identity: no grant holds a box that it can open")
             return NOT_FOR_US
-        if now - self._started >= FIRST_CONNECTION_S and self._reader.status().connections == 0:
-            note(f"the broker cannot be reached: {self._reader.status().last_error}")
+        if now - self._started >= FIRST_CONNECTION_S and self._listener.status().connections == 0:
+            note(f"the broker cannot be reached: {self._listener.status().last_error}")
             return UNAVAILABLE
         if self._wait_s is not None and now - self._quiet_since >= self._wait_s:
             note(f"nothing came for {self._wait_s:g} s")
@@ -167,14 +167,14 @@ class _Listening:
         return None
 
 
-def _show_result(result: Opened, *, as_json: bool) -> None:
+def _show_result(result: Result, *, as_json: bool) -> None:
     try:
         body = msgspec.json.decode(result.payload, type=dict[str, Any])
     except msgspec.DecodeError as e:  # sealed by a trusted unit, but no JSON: told once, never again and again
         note(f"{result.topic}, epoch {result.epoch}, counter {result.counter}: not a result that can be read: {e}")
         return
     if as_json:
-        opened = time_text(now_ns())
+        opened = time_text(result.opened_ns)
         print_json({**body, "topic": result.topic, "epoch": result.epoch, "counter": result.counter, "opened": opened})
     else:
         for line in _lines(body):
@@ -200,12 +200,12 @@ def _lines(body: dict[str, Any]) -> Iterator[str]:
             yield f"{body['time'][11:21]}  sick       {sick}"
 
 
-def _show_close(closed: Closed) -> None:
+def _show_close(closed: EpochClosed) -> None:
     missing = sum(last - first + 1 for first, last in closed.missing)
     epoch = f"unit {closed.unit}, epoch {closed.epoch}"
     if missing:
         note(f"{epoch}: {missing} of {closed.count} results have not come")
-    elif closed.root == "matches":
+    elif closed.results == "all":
         note(f"{epoch}: all {closed.count} results came, as the unit signed")
-    elif closed.root == "differs":
+    elif closed.results == "forged":
         note(f"{epoch}: the results that came are not those that the unit sealed")
