@@ -9,7 +9,7 @@ SYSTEM := $(VENV)/.system
 
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test check lint types floors bench lock clean help
+.PHONY: demo test check lint types floors bench fuzz lock clean help
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ floors: $(READY)
 ## make bench   speed and memory beside the bare floor, as ratios of the same run
 bench: $(READY) $(SYSTEM)
 	$(BIN)/python -m benchmarks
+
+## make fuzz    100,000 damaged bundles, of which none may be accepted (half an hour on two cores)
+fuzz: $(READY)
+	$(BIN)/python -m tests.support.bundle_fuzz
 
 ## make lock    resolve the lock file anew (needs uv)
 lock:

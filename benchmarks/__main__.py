@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("pipeline", "sealing", "bus", "fusion")
+NAMES = ("pipeline", "sealing", "bus", "fusion", "bundles")
 
 
 def main(names: list[str]) -> int:

@@ -7,6 +7,7 @@ an archive is refused. POSIX.1-1988 ustar, POSIX.1-2001 pax §4.18, GNU tar "Bas
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -18,6 +19,9 @@ BLOCK: Final = 512
 MAX_LONG_NAME_BYTES: Final = 1024
 #: GNU tar pads an archive to 10 KiB; a filesystem image might pad to a mebibyte.
 MAX_TRAILING_BYTES: Final = 1024 * 1024
+
+#: What is not printable ASCII, and the other system's separator.
+_ODD: Final = re.compile(r"[^\x20-\x7e]|\\")
 
 Kind = Literal["file", "folder", "gnu-name", "pax-name"]
 _KINDS: Final[dict[bytes, Kind]] = {b"0": "file", b"\0": "file", b"5": "folder", b"L": "gnu-name", b"x": "pax-name"}
@@ -84,13 +88,7 @@ def check_name(name: str) -> str:
     """
     plain = name.removeprefix("./").removesuffix("/")
     parts = plain.split("/")
-    bad = (
-        not name
-        or name.startswith("/")
-        or len(name) > MAX_NAME
-        or "\\" in name
-        or any(ord(c) < 32 or ord(c) > 126 for c in name)
-    )
+    bad = not name or name.startswith("/") or len(name) > MAX_NAME or _ODD.search(name) is not None
     if bad or (plain not in ("", ".") and any(part in ("", ".", "..") for part in parts)):
         raise BundleRefused("media-path", f"a stick may not carry the name {name[:80]!r}")
     return "" if plain == "." else plain

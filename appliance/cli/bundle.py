@@ -147,6 +147,25 @@ def rollback(product: Product, *, state: State = STATE, json: Json = False) -> N
 
 
 @bundle_app.command
+def gc(
+    *,
+    previous: Annotated[
+        bool, Parameter(negative="", help="Also the release before, once the new one is healthy.")
+    ] = False,
+    state: State = STATE,
+    json: Json = False,
+) -> None:
+    """Remove what serves nobody: unfinished installations, files without a record, revoked releases."""
+    gone = Slots(state).gc(time.time_ns(), previous=previous)
+    if json:
+        print_json({"removed": [{"path": each.path, "bytes": each.length, "why": each.why} for each in gone]})
+        return
+    for each in gone:
+        print_line(f"removed {each.path}: {each.why}, {each.length} bytes")
+    print_line(f"{sum(each.length for each in gone)} bytes freed" if gone else "nothing to remove")
+
+
+@bundle_app.command
 def confirm(product: Product, *, state: State = STATE, json: Json = False) -> None:
     """Declare the release in service healthy: from then on no older one is installed from a stick."""
     slots = Slots(state)

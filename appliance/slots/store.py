@@ -19,6 +19,7 @@ import importlib.metadata
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -32,8 +33,10 @@ from appliance.bundles.policy import Device
 from appliance.bundles.release import MANIFEST_FILE, RELEASE_FILE, Release, is_product, parse_release
 from appliance.bundles.state import after_confirm, after_install, after_refresh
 from appliance.errors import ApplianceError, BundleRefused
+from appliance.slots import collect
 from appliance.slots.anchor import FileWitness, Witness
 from appliance.slots.auditlog import AuditLog
+from appliance.slots.collect import Leftover
 from appliance.slots.disk import Disk, Step, mapped, no_step, read_small
 from appliance.slots.media import open_media
 from appliance.slots.record import ProductRecord, SlotName, SlotRecord, load_record, save_record
@@ -60,6 +63,8 @@ from appliance.slots.workplace import Keep, locked, staging
 MAX_STARTS: Final = 3
 
 FALLBACK: Final = "bundle.fallback"
+#: Of a collection, so many things are named in the audit log; the count says how many there were.
+MAX_TOLD: Final = 64
 
 SelfTest = Callable[[Path, str, str], str]
 """Called with the folder, the network's and the manifest's file name; returns what ran it or raises BundleRefused."""
@@ -212,13 +217,31 @@ class Slots:
             raise BundleRefused("slot-empty", f"{product}: nothing is in service")
         return self._open(record, record.active, self._known_revoked())
 
+    def gc(self, now_ns: int, *, previous: bool = False) -> tuple[Leftover, ...]:
+        """Removes what serves nobody (``collect``); with ``previous`` also the release before a healthy one, to which
+        nobody can roll back afterwards. Returns what went.
+
+        Raises: BundleRefused: "busy" while an installation runs, "trust-state".
+        """
+        with locked(self._top):
+            records = self._records()
+            found = collect.find(self._top, records, self._known_revoked(), previous=previous)
+            if found:
+                gone = tuple(f"{each.path.relative_to(self._top)}: {each.why}" for each in found[:MAX_TOLD])
+                self.audit().append("bundle.gc", now_ns, count=len(found), removed=gone)
+                collect.remove(self._disk, self._top, records, found)
+        return found
+
+    def _records(self) -> dict[str, ProductRecord]:
+        top = self._top / "slots"
+        products = ("/".join(path.relative_to(top).parts) for path in sorted(top.glob("*/*")) if path.is_dir())
+        return {product: self._record(product) for product in products if is_product(product)}
+
     def list(self) -> tuple[SlotView, ...]:
         """Every filled slot of every product, by product and slot; contents are not read."""
-        top = self._top / "slots"
         views: list[SlotView] = []
         revoked = self._known_revoked()
-        for path in sorted(top.glob("*/*/slots.json")):
-            record = self._record("/".join(path.relative_to(top).parts[:2]))
+        for record in self._records().values():
             for name in ("a", "b"):
                 slot = record.slot("a" if name == "a" else "b")
                 if slot is not None:
@@ -422,6 +445,7 @@ def _digest_or_none(path: Path) -> tuple[int, str] | None:
         return None  # gone, a link, or unreadable: not what was installed
 
 
+@cache
 def _app_version() -> str:
     try:
         return importlib.metadata.version("edge-appliance")

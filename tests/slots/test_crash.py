@@ -98,6 +98,28 @@ def test_a_change_of_slot_killed_at_any_step_leaves_the_old_or_the_new(device: A
         assert auditlog.verify(state / "audit").beyond == 0
 
 
+def test_a_collection_killed_at_any_step_leaves_what_serves_and_can_be_done_again(device: Any, bench: Any) -> None:
+    def deed(which: Any) -> None:
+        which.slots.gc(5, previous=True)
+
+    device.install(bench.make("three", version="3", revokes=(f"{PRODUCT}#1",)))
+    (device.state / "staging" / "files").mkdir(parents=True)
+    (device.state / "slots" / PRODUCT / "slots.json.new").write_bytes(b"{")
+    steps = _steps(device, device.state, deed)
+    assert {"remove staging", "remove a", "remove slots.json.new", "rename slots.json"} <= set(steps)
+    for number in range(len(steps)):
+        state = device.state.with_name(f"killed-{number}")
+        shutil.copytree(device.state, state)
+        _die_at(device, state, number, deed)
+        assert _check(device, state, {"3"}) == "3"
+        again = type(device)(state)
+        deed(again)
+        assert [(view.slot, view.version) for view in again.slots.list()] == [("b", "3")]
+        assert not (state / "staging").exists()
+        assert auditlog.verify(state / "audit").beyond == 0
+        shutil.rmtree(state)
+
+
 def test_a_first_installation_killed_at_any_step_can_be_done_again(new_device: Any, one: Path) -> None:
     def deed(which: Any) -> None:
         which.install(one)
