@@ -214,7 +214,22 @@ class CudaDevice:
             _check(self._cuda, "cuGraphInstantiateWithFlags", ctypes.byref(ready), graph, ctypes.c_ulonglong(0))
         finally:
             self._cuda.cuGraphDestroy(graph)
-        return lambda: _check(self._cuda, "cuGraphLaunch", ready, handle)
+        return _Graph(self._cuda, ready, handle)
+
+
+class _Graph:
+    """A recorded CUDA graph. Calling it launches it; it is destroyed when nobody holds it any longer."""
+
+    def __init__(self, cuda: Any, ready: ctypes.c_void_p, stream: ctypes.c_void_p) -> None:
+        self._cuda = cuda
+        self._ready = ready
+        self._stream = stream
+
+    def __call__(self) -> None:
+        _check(self._cuda, "cuGraphLaunch", self._ready, self._stream)
+
+    def __del__(self) -> None:
+        self._cuda.cuGraphExecDestroy(self._ready)  # nothing can be done about a failure here, and nobody could use it
 
 
 def load_plan(trt: TensorRt, plan: bytes | bytearray, hear: Callable[[str, str], None]) -> tuple[Runtime, CudaEngine]:
