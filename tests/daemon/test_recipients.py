@@ -50,8 +50,13 @@ def test_a_recipient_is_put_out_of_a_running_unit_and_no_result_is_lost(
     ops, other = house.listen(mosquitto.url), house.listen(mosquitto.url, "stranger")
     until(lambda: all("listening" in house.log_of(reader) for reader in (ops, other)), 30)
     daemon = house.run_daemon()
-    until(lambda: len(house.results(other)) > 20, 60)
+    until(lambda: len(house.results(other)) > 5, 60)
+    good = mission.read_text()
+    mission.write_text(good[: len(good) // 2])
+    until(lambda: any("those in force stay" in str(body["sick"]) for body in statuses(house, ops)), 30)
+    mission.write_text(good)
     recipients(mission, '["ops.public.json"]')
+    daemon.send_signal(signal.SIGHUP)
     until(lambda: "epoch" in house.log_of(daemon) and "(recipients)" in house.log_of(daemon), 30)
     until(lambda: len({body["epoch"] for body in house.results(ops)}) == 2, 30)
     summary = house.end(daemon)
@@ -76,7 +81,7 @@ def test_a_position_only_recipient_of_a_unit_never_gets_more(house: Any, mosquit
     ops, tower = house.listen(mosquitto.url), house.listen(mosquitto.url, "stranger")
     until(lambda: all("listening" in house.log_of(reader) for reader in (ops, tower)), 30)
     daemon = house.run_daemon()
-    until(lambda: len(house.results(tower)) > 40, 60)
+    until(lambda: len(house.results(tower)) > 5, 60)
     summary = house.end(daemon)
     until(lambda: len(house.results(ops)) + len(house.results(tower)) >= summary["sealed"], 60)
     assert {body["schema"] for body in house.results(tower)} == {"edge/position/1"}
@@ -148,22 +153,6 @@ def test_a_recipient_that_cannot_be_read_at_the_start_stops_the_start(house: Any
         roster.read()
 
 
-def test_a_running_unit_tells_that_its_mission_cannot_be_read_and_takes_it_on_sighup(
-    house: Any, mosquitto: Any, mission: Path
-) -> None:
-    house.write_mission(mosquitto.url, FEEDS)
-    reader = house.listen(mosquitto.url)
-    daemon = house.run_daemon()
-    good = mission.read_text()
-    mission.write_text("schema =")
-    until(lambda: any("those in force stay" in str(body["sick"]) for body in statuses(house, reader)), 30)
-    mission.write_text(good)
-    daemon.send_signal(signal.SIGHUP)
-    until(lambda: statuses(house, reader)[-1]["sick"] == [], 30)
-    assert daemon.poll() is None
-    house.end(daemon)
-
-
 def statuses(house: Any, reader: Any) -> list[dict[str, Any]]:
     return [body for body in house.results(reader) if body["schema"] == "edge/status/1"]
 
@@ -203,7 +192,7 @@ def test_a_running_unit_takes_the_next_key_by_itself_and_the_listener_misses_not
     first = house.listen(mosquitto.url)
     until(lambda: "listening" in house.log_of(first), 30)
     daemon = house.run_daemon()
-    until(lambda: len(house.results(first)) > 20, 60)
+    until(lambda: len(house.results(first)) > 5, 60)
     announcement = rotate(house)
     first.terminate()
     first.wait(30)
