@@ -48,6 +48,7 @@ COMMANDS = {
     "engine": "appliance.cli.engine:engine_app",
     "replay": "appliance.cli.replay:replay",
     "explain": "appliance.cli.explain:explain",
+    "camera": "appliance.cli.camera:camera_app",
     "audit": "appliance.cli.audit:audit_app",
     "doctor": "appliance.cli.doctor:doctor",
     "image": "appliance.cli.image:image_app",

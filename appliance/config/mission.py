@@ -132,6 +132,7 @@ class Pose(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     roll_deg: Annotated[float, Meta(ge=-180, le=180, description="degrees, -180 to 180")] = 0.0
     sigma_heading_deg: SmallAngle = 0.3
     sigma_pitch_deg: SmallAngle = 0.3
+    sigma_roll_deg: SmallAngle = 0.3
     sigma_position_m: Positive = 1.0
 
 

@@ -186,6 +186,7 @@ def camera_model(pose: Pose, lens: Lens) -> CameraModel:
         distortion=(k1, k2, p1, p2, k3),
         sigma_heading_rad=math.radians(pose.sigma_heading_deg),
         sigma_pitch_rad=math.radians(pose.sigma_pitch_deg),
+        sigma_roll_rad=math.radians(pose.sigma_roll_deg),
         sigma_position_m=pose.sigma_position_m,
         sigma_terrain_m=lens.terrain_sigma_m,
         ground_altitude_m=lens.ground_altitude_m,
