@@ -9,7 +9,7 @@ SYSTEM := $(VENV)/.system
 
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test check lint types floors bench fuzz lock clean help
+.PHONY: demo test check lint types floors bench crash fuzz lock clean help
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -43,6 +43,10 @@ bench: $(READY) $(SYSTEM)
 ## make fuzz    100,000 damaged bundles, of which none may be accepted (half an hour on two cores)
 fuzz: $(READY)
 	$(BIN)/python -m tests.support.bundle_fuzz
+
+## make crash   the whole crash campaign: 500 kills of each part, 1,000 starts killed, full disks, an hour without a broker
+crash: $(READY) $(SYSTEM)
+	$(BIN)/python -m pytest tests/crash tests/sealing/test_nonces.py -s -p no:randomly --moments 500 --crashes 1000 --minute-s 60 --backlog 180000
 
 ## make lock    resolve the lock file anew (needs uv)
 lock:

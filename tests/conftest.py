@@ -14,6 +14,10 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How long the campaigns are; ordinary runs have small ones."""
     parser.addoption("--crashes", type=int, default=40, help="starts that are killed in tests/sealing/test_nonces.py")
+    parser.addoption("--moments", type=int, default=20, help="kills of each of unit, broker, listener in tests/crash")
+    parser.addoption("--crash-seed", type=int, default=20, help="of the moments in tests/crash")
+    parser.addoption("--minute-s", type=float, default=2.0, help="how long a minute of a full disk is in tests/crash")
+    parser.addoption("--backlog", type=int, default=3000, help="frames of an hour without a broker in tests/crash")
 
 
 @pytest.fixture(scope="session")

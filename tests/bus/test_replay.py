@@ -17,7 +17,7 @@ from appliance.bus.inbox import Inbox, Raw
 from appliance.bus.intake import Intake
 from appliance.sealing import PrivateIdentity, Sender
 from appliance.sealing.opener import KEEP_EPOCHS
-from tests.bus.test_crash import Programs
+from tests.support.programs import Programs
 
 FRAMES = 150
 

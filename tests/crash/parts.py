@@ -1,0 +1,170 @@
+"""The unit and the listener of a crash campaign: the product's own parts, in processes that are killed in an instant.
+
+They are forked from one process that has everything imported, so a start takes milliseconds and a campaign spends its
+time under load. What the unit publishes goes its real way: Publisher, Sender, Outbox, Link. The listener keeps what it
+opens in the reader's own store, in the transaction that hands it over; nothing there makes a number unique, so a result
+that came twice would stand there twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import resource
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from appliance.bus import Link, Outbox, Reader, TlsFiles
+from appliance.daemon.publisher import Publisher
+from appliance.errors import BusUnavailable
+from appliance.pipeline.results import Result
+from appliance.sealing import Closed, Opened, PrivateIdentity, PublicIdentity, Sender
+
+UNIT = "alpha"
+RATE = 50
+ENTITIES = 7
+SETTLE_S = 1.5
+RESEND_S = 12.0
+"""Connected time; longer than a listener is ever away here, and longer than a unit lives between two kills."""
+HEARD = "CREATE TABLE IF NOT EXISTS user_heard (epoch INTEGER, counter INTEGER, payload BLOB)"
+
+Frame = tuple[int, int]
+"""Epoch and counter."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """What both programs need to know."""
+
+    url: str
+    outbox: Path
+    inbox: Path
+    device: str
+    recipient: str
+    unit_tls: TlsFiles | None = None
+    reader_tls: TlsFiles | None = None
+
+
+def unit(place: Place, stop: Any) -> None:
+    """Seal and publish until killed, or until ``stop`` is set; then close the epoch and wait for the broker."""
+    device = PrivateIdentity.from_json(place.device)
+    reader = PrivateIdentity.from_json(place.recipient).public
+    outbox = Outbox(place.outbox, resend_s=RESEND_S)
+    sender = Sender(UNIT, outbox.next_epoch(time.time_ns()), device, [reader], time.time_ns())
+    publisher = Publisher(sender, outbox)
+    publisher.open()
+    link = Link(outbox, place.url, unit=UNIT, tls=place.unit_tls, settle_s=SETTLE_S)
+    link.start()
+    number, due_s = 0, time.monotonic()
+    while not stop.is_set():
+        topic = f"edge/v1/{UNIT}/entity/{number % ENTITIES}"
+        publisher.publish([Result(topic=topic, priority="entity", payload=b"%d" % number)])
+        number += 1
+        due_s += 1 / RATE
+        time.sleep(max(due_s - time.monotonic(), 0.0))
+    while not publisher.settled:
+        publisher.publish([])
+        time.sleep(0.05)
+    publisher.close()
+    assert outbox.wait_acknowledged(60)
+    link.stop()
+    outbox.close()
+
+
+def listener(place: Place, stop: Any) -> None:
+    """Keep every result until killed, or until ``stop`` is set."""
+    recipient = PrivateIdentity.from_json(place.recipient)
+    device = PublicIdentity.from_json(PrivateIdentity.from_json(place.device).public.to_json())
+    with Reader(place.url, recipient, [device], place.inbox, tls=place.reader_tls) as reader:
+        while not stop.is_set():
+            result = reader.take(0.1)
+            if isinstance(result, Opened | Closed):
+                _keep(reader, result, stop)
+
+
+def _keep(reader: Reader, result: Opened | Closed, stop: Any) -> None:
+    def write(database: sqlite3.Connection) -> None:
+        database.execute(HEARD)
+        if isinstance(result, Opened):
+            row = (result.epoch, result.counter, result.payload)
+            database.execute("INSERT INTO user_heard VALUES (?, ?, ?)", row)
+
+    while not stop.is_set():
+        try:
+            reader.done(write)
+        except BusUnavailable:  # the disk refuses: the result stays taken
+            time.sleep(0.1)
+        else:
+            return
+
+
+@dataclass
+class Program:
+    """One of the two, started again and again."""
+
+    target: Any
+    place: Place
+    process: BaseProcess | None = None
+    stop: Any = None
+    kills: int = 0
+
+    def start(self) -> None:
+        self.stop = _CONTEXT.Event()
+        self.process = _CONTEXT.Process(target=self.target, args=(self.place, self.stop), daemon=True)
+        self.process.start()
+
+    def kill(self) -> None:
+        """With -9, in the middle of whatever it does. It must have been alive."""
+        assert self.process is not None
+        assert self.process.is_alive(), f"{self.target.__name__} ended by itself with {self.process.exitcode}"
+        self.process.kill()
+        self.process.join(10)
+        self.kills += 1
+
+    def end(self, timeout_s: float) -> None:
+        """In order."""
+        assert self.process is not None
+        self.stop.set()
+        self.process.join(timeout_s)
+        assert self.process.exitcode == 0, f"{self.target.__name__} ended with {self.process.exitcode}"
+
+    @contextlib.contextmanager
+    def unable_to_write(self) -> Iterator[None]:
+        """The kernel refuses every write of this process to any file."""
+        assert self.process is not None
+        pid = self.process.pid
+        assert pid is not None
+        before = resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        try:
+            yield
+        finally:
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+
+
+@dataclass
+class Books:
+    """Every frame that was durable in the outbox, as read from the disk after each death of the unit."""
+
+    place: Place
+    durable: set[Frame] = field(default_factory=set)
+    shed: set[Frame] = field(default_factory=set)
+
+    def read(self) -> None:
+        with contextlib.closing(sqlite3.connect(self.place.outbox, timeout=20)) as database:
+            self.durable |= set(database.execute("SELECT epoch, counter FROM envelope WHERE kind = 'frame'"))
+            self.shed |= set(database.execute("SELECT epoch, counter FROM shed"))
+
+    def heard(self) -> Counter[Frame]:
+        with contextlib.closing(sqlite3.connect(self.place.inbox, timeout=20)) as database:
+            database.execute(HEARD)
+            return Counter(database.execute("SELECT epoch, counter FROM user_heard").fetchall())
+
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload([__name__])
