@@ -1,5 +1,8 @@
 """``python -m export``: the integrator's bench as commands, one for each person of the chain.
 
+    quantize MODEL …    INT8 for TensorRT and for the CPU, with its accuracy
+    parity A B …        do two networks answer alike?
+    card …              what a person must know of a model
     trust init DIR      the ceremony            root, vendor, integrators, media station
     golden …            what the network must answer on the device
     bundle …            stages a release        the integrator
@@ -23,6 +26,7 @@ from cyclopts import App, CycloptsError
 
 from appliance.errors import ApplianceError, UsageError
 from export.commands.console import note
+from export.commands.model import model_app
 from export.commands.release import release_app
 from export.commands.trust import trust_app
 
@@ -36,6 +40,7 @@ app = App(
     result_action="return_value",
 )
 app.command(trust_app)
+app.command(model_app, name="*")
 app.command(release_app, name="*")
 
 
