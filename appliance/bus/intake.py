@@ -54,7 +54,7 @@ class Intake:
         self.available: dict[str, bool] = {}
         self._opener = self._make_opener()
         self._stored_epochs = set(self._opener.epochs())
-        self._stored_floors = dict(inbox.state().floors)
+        self._stored_floors = inbox.state().floors
 
     def take(self, messages: Sequence[Raw]) -> list[Delivery]:
         """Open and store ``messages``. Raises BusUnavailable, and then it is as if they had never come."""

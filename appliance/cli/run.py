@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -44,7 +45,16 @@ def run(
 
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, stop_once)
-    signal.signal(signal.SIGHUP, lambda *_: daemon.look_again())
+    had_terminal = _has_terminal()
+
+    def hung_up_or_asked(*_: object) -> None:
+        """SIGHUP asks a service to read its recipients again; where a terminal was and is gone, it is the end."""
+        if had_terminal and not _has_terminal():
+            daemon.stop()
+        else:
+            daemon.look_again()
+
+    signal.signal(signal.SIGHUP, hung_up_or_asked)
     summary = daemon.run()
     if json:
         print_json(summary)
@@ -55,6 +65,15 @@ def run(
     if summary.failed:
         note(f"the run ended without {', '.join(summary.failed)}")
     return UNAVAILABLE if summary.failed or (until_end and summary.left_in_outbox) else 0
+
+
+def _has_terminal() -> bool:
+    """Whether this process has a terminal that could send it signals (tty(4))."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _say(summary: Summary) -> None:

@@ -83,7 +83,9 @@ def _unit(mission: LoadedMission | None, state: Path) -> list[Question]:
             ("identity", lambda: units.judge_identity(mission.resolve(unit.identity))),
             (
                 "recipients",
-                lambda: units.judge_recipients(mission.resolve(name) for name in (*bus.recipients, *bus.position_only)),
+                lambda: units.judge_recipients(
+                    (mission.resolve(name) for name in (*bus.recipients, *bus.position_only)), state / "recipients"
+                ),
             ),
         ]
     if not (state / "trust").is_dir():  # `Slots` would make the folder; a doctor makes nothing

@@ -16,6 +16,7 @@ from appliance.doctor.finding import Finding, listed
 from appliance.errors import ApplianceError, IdentityRefused, Refused
 from appliance.host.machine import Room, Zone
 from appliance.sealing import PublicIdentity
+from appliance.sealing.succession import Successor, lineage
 from appliance.slots import Slots
 from appliance.slots.auditlog import LOG
 from appliance.slots.auditlog import verify as verify_log
@@ -93,14 +94,21 @@ def judge_identity(path: Path) -> Finding:
     return Finding(check="identity", verdict="good", says=f"{path.name} is there and is its owner's alone")
 
 
-def judge_recipients(paths: Iterable[Path]) -> Finding:
-    """Who may open results: each public identity reads and is what its fingerprint says."""
+def judge_recipients(paths: Iterable[Path], taken: Path) -> Finding:
+    """Who may open results: each public identity reads and is what its fingerprint says.
+
+    ``taken`` is the folder of the next keys that recipients announced and the daemon took: those are sealed to.
+    """
     names: list[str] = []
     faults: list[str] = []
     for path in paths:
         try:
             with path.open("rb") as file:
                 public = PublicIdentity.from_json(file.read(MAX_IDENTITY_BYTES))
+            record = taken / f"{lineage(public)}.json"
+            if record.exists():
+                with record.open("rb") as file:
+                    public = Successor.from_json(file.read(MAX_IDENTITY_BYTES + 1), public).identity
             names.append(f"{public.name} ({public.fingerprint[:16]})")
         except OSError as e:
             faults.append(f"{path}: {e.strerror}")

@@ -22,6 +22,7 @@ from appliance.doctor.unit import (
 )
 from appliance.host.machine import Room, Zone, room, thermal_zones
 from appliance.sealing import generate
+from appliance.sealing.succession import announce, lineage, rotated
 from appliance.slots import Slots
 from export import desk
 
@@ -119,10 +120,22 @@ def test_recipients_are_told_by_name_and_fingerprint(tmp_path: Path) -> None:
     good, bad = tmp_path / "ops.public.json", tmp_path / "bad.json"
     good.write_text(public.to_json())
     bad.write_text(public.to_json().replace('"ops"', '"spy"'))
-    finding = judge_recipients([good])
+    finding = judge_recipients([good], tmp_path / "taken")
     assert (finding.verdict, f"ops ({public.fingerprint[:16]})" in finding.says) == ("good", True)
-    assert judge_recipients([good, bad]).verdict == "bad"
-    assert judge_recipients([tmp_path / "none"]).verdict == "bad"
+    assert judge_recipients([good, bad], tmp_path / "taken").verdict == "bad"
+    assert judge_recipients([tmp_path / "none"], tmp_path / "taken").verdict == "bad"
+
+
+def test_a_recipient_that_announced_its_next_key_is_told_by_that_key(tmp_path: Path) -> None:
+    before = generate("recipient", "ops")
+    after = rotated(before)
+    (tmp_path / "ops.public.json").write_text(before.public.to_json())
+    record = tmp_path / "taken" / f"{lineage(before.public)}.json"
+    record.parent.mkdir()
+    record.write_bytes(announce(after, 3))
+    assert after.public.fingerprint[:16] in judge_recipients([tmp_path / "ops.public.json"], record.parent).says
+    record.write_bytes(announce(rotated(generate("recipient", "ops")), 3))
+    assert judge_recipients([tmp_path / "ops.public.json"], record.parent).verdict == "bad"
 
 
 @pytest.mark.parametrize(
