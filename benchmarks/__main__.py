@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("pipeline", "sealing", "bus", "fusion", "bundles", "engines")
+NAMES = ("pipeline", "sealing", "bus", "radio", "fusion", "bundles", "engines")
 
 
 def main(names: list[str]) -> int:

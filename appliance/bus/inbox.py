@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from appliance.bus.store import Store
+from appliance.bus.store import Row, Store
 from appliance.sealing import EpochState, OpenerState
 
 _SCHEMA: Final = """
@@ -139,6 +139,10 @@ class Inbox:
                 write(database)
         with self._counting:
             self.stored_bytes -= sum(row[0] for row in rows if row is not None)
+
+    def look(self, sql: str, parameters: Sequence[object]) -> list[Row]:
+        """Rows of a user's own tables. Raises BusUnavailable."""
+        return self._store.read(sql, parameters)
 
     def close(self) -> None:
         """Close the file."""

@@ -25,7 +25,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from appliance.bus.endpoint import TlsFiles, endpoint
 from appliance.bus.inbox import Inbox, Raw
@@ -164,6 +164,10 @@ class Reader:
             self._inbox.handed_over([taken.seq], write)
             self._numbers["handed_over"] += 1
         self._taken = None
+
+    def look(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Rows of a user's own tables (named ``user_...``) in the store. Raises BusUnavailable."""
+        return self._inbox.look(sql, parameters)
 
     def __iter__(self) -> Iterator[Opened]:
         """Opened results until the reader is stopped."""

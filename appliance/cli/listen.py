@@ -21,7 +21,7 @@ from appliance.cli.keys import read_all, read_public, trusted_folder
 from appliance.cli.output import note, print_json, print_line
 from appliance.errors import IdentityRefused, UsageError
 from appliance.listen import EpochClosed, Listener, NothingForUs, Result
-from appliance.pipeline.results import time_text
+from appliance.pipeline.times import time_text
 from appliance.sealing import PublicIdentity
 
 DEFAULT_BUS: Final = "mqtt://127.0.0.1:1883"
@@ -175,7 +175,9 @@ def _show_result(result: Result, *, as_json: bool) -> None:
         return
     if as_json:
         opened = time_text(result.opened_ns)
-        print_json({**body, "topic": result.topic, "epoch": result.epoch, "counter": result.counter, "opened": opened})
+        place = {"topic": result.topic, "epoch": result.epoch, "counter": result.counter, "opened": opened}
+        thin = {"index": result.index, "left_out": result.left_out} if result.left_out else {}
+        print_json({**body, **place, **thin})
     else:
         for line in _lines(body):
             print_line(line)

@@ -121,6 +121,12 @@ def _recipients(bus: Bus, resolve: Resolve) -> Iterator[Finding]:
             if name in named:
                 yield f"bus.{table}[{index}]", f"'{name}' again", "each recipient once"
             named.add(name)
+    if bus.profile == "radio" and bus.position_only:
+        yield (
+            "bus.position_only",
+            "recipients, with profile = 'radio'",
+            "none: what a radio frame holds cannot be divided",
+        )
 
 
 def _embedded(mission: Mission) -> Iterator[Finding]:

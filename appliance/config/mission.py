@@ -90,6 +90,11 @@ class Bus(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     certificate: PathText | None = None
     key: PathText | None = None
     resend_window_s: Annotated[float, Meta(ge=0, le=86_400, description="seconds, 0 to 86400")] = 60.0
+    profile: Annotated[Literal["full", "radio"], Meta(description="'full', or 'radio' for a link of a few kbit/s")] = (
+        "full"
+    )
+    radio_bits_per_s: Annotated[float, Meta(ge=600, le=1e6, description="bits per second, 600 to 1000000")] = 2000.0
+    radio_key_interval_s: Annotated[float, Meta(ge=5, le=3600, description="seconds, 5 to 3600")] = 60.0
     outbox_max_bytes: Annotated[int, Meta(ge=1_000_000, description="bytes, at least 1000000")] = 268_435_456
     outbox_detail_bytes: Annotated[int, Meta(ge=10_000, description="bytes, at least 10000")] | None = None
     outbox_max_age_s: Annotated[float, Meta(ge=60, le=31_536_000, description="seconds, 60 to 31536000")] = 604_800.0

@@ -21,6 +21,7 @@ import msgspec
 
 from appliance.bus import EmbeddedBroker, Link, Outbox
 from appliance.config import LoadedMission
+from appliance.daemon.channel import channel
 from appliance.daemon.compiling import EngineStatus
 from appliance.daemon.engines import (
     Engine,
@@ -190,6 +191,7 @@ class Daemon:
             steady_ns=steady_ns,
         )
         self._publisher = self._epochs.begin(self._loaded.digest)
+        self._channel = channel(self._mission.unit.id, self._mission.bus, now_ns=0)
 
     def _identity(self) -> PrivateIdentity:
         content = self._loaded.resolve(self._mission.unit.identity).read_bytes()
@@ -255,7 +257,7 @@ class Daemon:
         return bool(ending) and all(stream.ended for stream in ending)
 
     def _tell(self, results: tuple[Result, ...], at_ns: int) -> None:
-        self._publisher.publish(results)
+        self._publisher.publish(self._channel.pass_on(results, at_ns, epoch=self._epochs.number))
         if self._recorder is not None:
             for result in results:
                 self._recorder.told(result.topic, result.payload, at_ns)
@@ -272,7 +274,11 @@ class Daemon:
         at_ns = now_ns()
         self._confirm_healthy(at_ns)
         body = self._status()
-        self._publisher.publish((status_result(body, unit=self._mission.unit.id, produced_ns=at_ns),))
+        self._publish_status(body, at_ns)
+
+    def _publish_status(self, body: dict[str, Any], at_ns: int) -> None:
+        if self._mission.bus.profile == "full":
+            self._publisher.publish((status_result(body, unit=self._mission.unit.id, produced_ns=at_ns),))
 
     def _confirm_healthy(self, at_ns: int) -> None:
         for engine in list(self._unconfirmed):
@@ -304,7 +310,7 @@ class Daemon:
             outbox=self._outbox.status(),
             recorder=self._recorder or self._unrecorded,
             recipients=self._epochs.trouble,
-            counts=self._path.counts + self._publisher.counts,
+            counts=self._path.counts + self._publisher.counts + self._channel.counts,
         )
 
     # -- end -----------------------------------------------------------------------------------------------------
@@ -318,7 +324,7 @@ class Daemon:
         if self._recorder is not None:
             self._recorder.end(end_ns)
         self._tell(self._path.finish(end_ns), end_ns)
-        self._publisher.publish((status_result(self._last_status, unit=self._mission.unit.id, produced_ns=now_ns()),))
+        self._publish_status(self._last_status, now_ns())
         self._publisher.close(self._last_checkpoint())
         if not self._outbox.wait_acknowledged(DRAIN_S):
             log.warning("the broker has not acknowledged everything; the rest waits in the outbox for the next start")
@@ -350,7 +356,7 @@ class Daemon:
             acknowledged=outbox.acknowledged,
             left_in_outbox=outbox.waiting,
             failed=self._failed(),
-            counts=dict(self._path.counts + self._publisher.counts),
+            counts=dict(self._path.counts + self._publisher.counts + self._channel.counts),
             status=self._last_status,
         )
 

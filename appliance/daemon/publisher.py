@@ -25,6 +25,7 @@ ORDER: Final[dict[Priority, OutboxPriority]] = {
     "entity": OutboxPriority.ENTITY,
     "picture": OutboxPriority.PICTURE,
     "status": OutboxPriority.STATUS,
+    "radio": OutboxPriority.ALERT,  # it has been weighed already, and none of its frames supersedes another
 }
 #: Envelopes that wait for a disk that refuses: some minutes at ordinary rates, a few megabytes.
 MAX_WAITING: Final = 4_096

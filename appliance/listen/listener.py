@@ -7,6 +7,7 @@ result's name, exactly once.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Literal
 
 from appliance.bus import Reader, ReaderStatus, TlsFiles
 from appliance.host.clock import now_ns
+from appliance.listen.radio import RadioKeys, is_radio
 from appliance.listen.results import Result, read_result
 from appliance.sealing import Closed, Opened, PrivateIdentity, PublicIdentity
 
@@ -70,6 +72,9 @@ class Listener:
         certificates), IdentityRefused (wrong kind), BusUnavailable (the file cannot be used, or another process does).
         """
         self._reader = Reader(bus, identity, units, state, tls=tls)
+        self._radio = RadioKeys(self._reader)
+        self._more: deque[Result] = deque()
+        self._radio_unit: str | None = None
 
     def __enter__(self) -> Listener:
         self.start()
@@ -87,19 +92,22 @@ class Listener:
         self._reader.stop()
 
     def take(self, timeout_s: float) -> Event | None:
-        """The next thing, or None where none came in time; the one before is handed over. Raises BusUnavailable."""
+        """The next thing, or None where none came in time; the one before is handed over. Raises BusUnavailable.
+
+        Results that came in one frame are handed over with the last of them.
+        """
+        if self._more:
+            return self._more.popleft()
+        self.done()
         match self._reader.take(timeout_s):
+            case Opened() as opened if is_radio(opened):
+                self._more.extend(self._radio.read(opened, now_ns()))
+                self._radio_unit = opened.unit
+                return self._more.popleft() if self._more else None
             case Opened() as opened:
                 return read_result(opened, now_ns())
             case Closed() as closed:
-                return EpochClosed(
-                    unit=closed.unit,
-                    epoch=closed.epoch,
-                    count=closed.count,
-                    missing=tuple(closed.missing),
-                    given_up=tuple(closed.shed),
-                    results=_ROOTS[closed.root],
-                )
+                return _closed(closed)
             case None:
                 return None
             case nothing:
@@ -107,8 +115,22 @@ class Listener:
 
     def done(self) -> None:
         """What was taken last is finished and will not come again. Raises BusUnavailable."""
-        self._reader.done()
+        if self._more:
+            return
+        self._reader.done(self._radio.writer(self._radio_unit) if self._radio_unit is not None else None)
+        self._radio_unit = None
 
     def status(self) -> ReaderStatus:
         """Connection, counts, refusals by reason, and what the units say of being up."""
         return self._reader.status()
+
+
+def _closed(closed: Closed) -> EpochClosed:
+    return EpochClosed(
+        unit=closed.unit,
+        epoch=closed.epoch,
+        count=closed.count,
+        missing=tuple(closed.missing),
+        given_up=tuple(closed.shed),
+        results=_ROOTS[closed.root],
+    )

@@ -26,7 +26,8 @@ from appliance.pipeline.bodies import (
     SourceBody,
     WithoutBody,
 )
-from appliance.pipeline.results import entity_body, time_text
+from appliance.pipeline.results import entity_body
+from appliance.pipeline.times import time_text
 
 _GATE: Final = 16.0
 """Squared Mahalanobis distance within which an entity of another run is the same thing."""

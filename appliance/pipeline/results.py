@@ -6,7 +6,6 @@ and sends nothing. The shapes stand in ``bodies``.
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -26,11 +25,11 @@ from appliance.pipeline.bodies import (
     StatusBody,
     VelocityBody,
 )
+from appliance.pipeline.times import time_text
 
-Priority = Literal["alert", "entity", "picture", "status"]
+Priority = Literal["alert", "entity", "picture", "status", "radio"]
 #: Below this a category is not worth its bytes.
 LEAST_PROBABILITY: Final = 0.0005
-_NS_PER_S: Final = 1_000_000_000
 _encoder: Final = msgspec.json.Encoder(order="deterministic")
 
 
@@ -41,13 +40,6 @@ class Result:
     topic: str
     priority: Priority
     payload: bytes
-
-
-def time_text(time_ns: int) -> str:
-    """RFC 3339 in UTC with nine decimals, so that no nanosecond is lost."""
-    seconds, nanos = divmod(time_ns, _NS_PER_S)
-    whole = dt.datetime.fromtimestamp(seconds, tz=dt.UTC)
-    return f"{whole:%Y-%m-%dT%H:%M:%S}.{nanos:09d}Z"
 
 
 def entity_result(entity: Entity, *, unit: str, produced_ns: int, receipt: Receipt) -> Result:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from appliance.pipeline.results import time_text
+from appliance.pipeline.times import time_text
 from hil.demo.play import Listener
 from hil.demo.score import CUT_M, Judge, Opened, latency_ms, nanoseconds, percentile
 from hil.demo.stage import CAMERA

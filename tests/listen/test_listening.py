@@ -15,9 +15,12 @@ import pytest
 
 from appliance.bus import EmbeddedBroker, Link, Outbox, Priority
 from appliance.errors import BusUnavailable, ConfigError, IdentityRefused, UsageError
-from appliance.listen import AlertBody, EpochClosed, Listening, NothingForUs, Result, Unread, listen
+from appliance.listen import AlertBody, EntityBody, EpochClosed, Listening, NothingForUs, Result, Unread, listen
+from appliance.pipeline.radio import Radio
+from appliance.pipeline.radio_wire import LEFT_OUT
 from appliance.sealing import PrivateIdentity, Sender, generate
 from tests.listen.test_results import ALERT
+from tests.pipeline.test_radio import SETTINGS, START, moving
 
 TOPIC = "edge/v1/quay-01/alert"
 
@@ -194,6 +197,61 @@ def test_what_cannot_be_read_is_a_result_of_its_own(unit: Unit, start: Any) -> N
             first = await asyncio.wait_for(anext(results), 20)
             assert isinstance(first.body, Unread)
             assert await some(results, 1) == [1]
+
+    asyncio.run(main())
+
+
+def radio_frames(seconds: int) -> list[bytes]:
+    return [frame.payload for _, frame in moving(Radio("quay-01", SETTINGS, now_ns=START), seconds, count=3)]
+
+
+def test_frames_of_the_radio_profile_come_as_entities_and_a_restart_goes_on_with_the_same_keys(
+    unit: Unit, start: Any
+) -> None:
+    frames = radio_frames(30)
+
+    def tell(payloads: list[bytes]) -> None:
+        for payload in payloads:
+            unit.outbox.put(unit.sender.seal("edge/v1/quay-01/radio", payload), priority=Priority.ALERT)
+
+    async def take(results: Listening, count: int) -> list[Result]:
+        return [await asyncio.wait_for(anext(results), 20) for _ in range(count)]
+
+    async def main() -> None:
+        async with start() as results:
+            await connected(results)
+            tell(frames[:1])
+            first = await take(results, 3)
+            assert [(r.counter, r.index) for r in first] == [(0, 0), (0, 1), (0, 2)]
+            assert all(isinstance(r.body, EntityBody) and r.left_out == LEFT_OUT for r in first)
+            assert json.loads(first[0].payload)["schema"] == "edge/entity/1"
+        async with start() as results:
+            await connected(results)
+            tell(frames[1:2])
+            second = await take(results, 3)
+            assert {r.body.entity_id for r in second} == {r.body.entity_id for r in first}  # type: ignore[union-attr]
+            assert all(r.body.identities for r in second), "the keys were those of the reader before"  # type: ignore[union-attr]
+
+    asyncio.run(main())
+
+
+def test_who_fails_in_the_middle_of_a_radio_frame_gets_the_whole_frame_again(unit: Unit, start: Any) -> None:
+    async def fail() -> None:
+        async with start() as results:
+            await connected(results)
+            unit.outbox.put(unit.sender.seal("edge/v1/quay-01/radio", radio_frames(5)[0]), priority=Priority.ALERT)
+            unit.outbox.put(unit.sender.seal("edge/v1/quay-01/radio", b"no frame"), priority=Priority.ALERT)
+            for _ in range(2):
+                await asyncio.wait_for(anext(results), 20)
+            raise ZeroDivisionError
+
+    async def main() -> None:
+        with pytest.raises(ZeroDivisionError):
+            await fail()
+        async with start() as results:
+            again = [await asyncio.wait_for(anext(results), 20) for _ in range(4)]
+            assert [(r.counter, r.index) for r in again] == [(0, 0), (0, 1), (0, 2), (1, 0)]
+            assert isinstance(again[-1].body, Unread)
 
     asyncio.run(main())
 

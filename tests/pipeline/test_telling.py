@@ -6,8 +6,9 @@ import json
 import pytest
 
 from appliance.domain import Dispute, Entity, Evidence, Geodetic, Identity, Receipt
-from appliance.pipeline.results import Result, time_text
+from appliance.pipeline.results import Result
 from appliance.pipeline.telling import Teller, TellingSettings
+from appliance.pipeline.times import time_text
 
 SECOND = 1_000_000_000
 RECEIPT = Receipt(config_digest="00", bundles={}, engines={}, clock="replayed", position_integrity="surveyed")
