@@ -112,15 +112,16 @@ def _bus(bus: Bus, resolve: Resolve) -> Iterator[Finding]:
 
 
 def _recipients(bus: Bus, resolve: Resolve) -> Iterator[Finding]:
-    named: set[str] = set()
+    known: set[str] = set()
     for table, names in (("recipients", bus.recipients), ("position_only", bus.position_only)):
         for index, name in enumerate(names):
             fault = _identity_fault(resolve(name), PublicIdentity.from_json, "recipient")
             if fault:
                 yield f"bus.{table}[{index}]", fault, "the public identity file of a recipient"
-            if name in named:
+            who = name if fault else PublicIdentity.from_json(resolve(name).read_bytes()).fingerprint
+            if who in known:
                 yield f"bus.{table}[{index}]", f"'{name}' again", "each recipient once"
-            named.add(name)
+            known.add(who)
     if bus.profile == "radio" and bus.position_only:
         yield (
             "bus.position_only",

@@ -18,7 +18,7 @@ from typing import Final
 from appliance.bus import Outbox
 from appliance.daemon.publisher import Publisher
 from appliance.daemon.recipients import Members, Roster
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, BusUnavailable
 from appliance.sealing import PrivateIdentity, Sender
 from appliance.slots.auditlog import AuditLog
 
@@ -61,6 +61,7 @@ class Epochs:
         self._members: Members | None = None
         self._wanted: Members | None = None
         self._began_ns = self._look_due_ns = 0
+        self._said = ""
         self.number = -1
 
     @property
@@ -87,9 +88,10 @@ class Epochs:
         shed = publisher.shed_runs()  # before the next number: taking it forgets what past epochs shed
         try:
             sender = self._sender(members)
-        except (ApplianceError, OSError) as e:
-            log.error("the epoch goes on, because no other can begin: %s", e)  # noqa: TRY400 - the reason is the message
+        except BusUnavailable as e:
+            self._say_once(f"the epoch goes on, because no other can begin: {e}")
             return False
+        self._said = ""
         checkpoint = self._record(why, ending, sealed, members)
         publisher.turn(sender, views=members.views, checkpoint=checkpoint, shed=shed)
         log.info("epoch %d ends (%s), epoch %d begins", ending, why, self.number)
@@ -117,6 +119,12 @@ class Epochs:
         self.number, self._members, self._wanted = number, members, None
         self._began_ns = self._steady_ns()
         return sender
+
+    def _say_once(self, trouble: str) -> None:
+        """A disk may refuse for days, and is asked every second."""
+        if trouble != self._said:
+            log.error(trouble)
+        self._said = trouble
 
     def _record(self, why: str, ending: int, sealed: int, members: Members) -> bytes:
         try:

@@ -75,7 +75,11 @@ class Roster:
         bus = self._loaded.mission.bus
         self._refused = []
         named = {"full": bus.recipients, "position-only": bus.position_only}
-        return Members(by_view={view: tuple(map(self._one, named[view])) for view in VIEWS if named[view]})
+        members = Members(by_view={view: tuple(map(self._one, named[view])) for view in VIEWS if named[view]})
+        for view, whose in members.by_view.items():
+            if len({who.kid for who in whose}) < len(whose):
+                raise IdentityRefused("recipients", f"a recipient of {view} stands twice, under two names or keys")
+        return members
 
     def look_again(self) -> None:
         """Read at the next ``changed`` whatever the files' stamps say; safe from a signal handler."""

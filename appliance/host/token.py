@@ -167,6 +167,9 @@ def _session(uri: TokenUri, *, write: bool = False) -> Iterator[tuple[Any, Any]]
 
 @contextmanager
 def _logged_in(pkcs11: Any, token: Any, uri: TokenUri, *, write: bool) -> Iterator[Any]:
+    if token.flags & pkcs11.TokenFlag.USER_PIN_FINAL_TRY:
+        # A service that is started again and again would lock the token with a PIN file that is wrong.
+        raise IdentityRefused("pin", f"token: {_said(uri)} has one try left before it locks; log in by its own tool")
     pin = _read_pin(uri)
     try:
         session = token.open(rw=write, user_pin=pin)

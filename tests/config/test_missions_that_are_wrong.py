@@ -83,6 +83,12 @@ WRONG: dict[str, tuple[str, str, str, str]] = {
         "bus.position_only[0]",
         "once",
     ),
+    "recipient by two ways": (
+        '["ops.public.json"]',
+        '["ops.public.json"]\nposition_only = ["./ops.public.json"]',
+        "bus.position_only[0]",
+        "once",
+    ),
     "recipient of positions absent": (
         '["ops.public.json"]',
         '["ops.public.json"]\nposition_only = ["nobody.json"]',

@@ -146,6 +146,18 @@ def test_what_cannot_be_read_changes_nothing_and_is_told(
     assert roster.trouble is None
 
 
+def test_two_keys_of_one_recipient_are_one_recipient_twice(house: Any, mission: Path) -> None:
+    """A mission that names the identity before a rotation and the one after: both are sealed to as the newest."""
+    before = (house.folder / "ops.public.json").read_bytes()
+    announcement = rotate(house)
+    (house.folder / "before.public.json").write_bytes(before)
+    (house.folder / "before.successor.json").write_bytes(announcement)
+    recipients(mission, '["before.public.json", "ops.public.json"]')
+    roster = Roster(load_mission(mission), house.folder / "state" / "recipients")
+    with pytest.raises(IdentityRefused, match="stands twice"):
+        roster.read()
+
+
 def test_a_recipient_that_cannot_be_read_at_the_start_stops_the_start(house: Any, mission: Path) -> None:
     roster = Roster(load_mission(mission), house.folder / "state" / "recipients")
     (house.folder / "ops.public.json").write_text("{}")

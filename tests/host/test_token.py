@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pkcs11
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.errors import IdentityRefused
-from appliance.host.token import HostToken, TokenUri, get_datum, open_token, put_datum
+from appliance.host.token import HostToken, TokenUri, _logged_in, get_datum, open_token, put_datum
 from appliance.sealing import PrivateIdentity, StoredIdentity, generate
 from tests.support.tokens import Hsm
 
@@ -106,6 +107,16 @@ def test_each_wrong_token_pin_and_module_has_its_reason(hsm: Hsm, token: HostTok
     assert refused(hsm.uri("kek", module="/usr/lib"), **wrapped) == "token-module", "no file"
     assert refused(hsm.uri("kek").partition("&pin")[0], **wrapped) == "pin", "nobody to ask"
     assert token.unwrap(nonce, ciphertext, BIND) == SECRET, "nothing of that locked the token"
+
+
+def test_the_last_try_of_a_pin_is_left_to_a_person() -> None:
+    opened: list[object] = []
+    flags = pkcs11.TokenFlag.USER_PIN_FINAL_TRY | pkcs11.TokenFlag.LOGIN_REQUIRED
+    token = SimpleNamespace(flags=flags, open=lambda **_: opened.append(1))
+    uri = TokenUri.parse("pkcs11:token=a;object=b?module-path=/m.so&pin-source=file:/run/pin")
+    with pytest.raises(IdentityRefused, match="one try left"), _logged_in(pkcs11, token, uri, write=False):
+        pass
+    assert opened == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
