@@ -22,7 +22,7 @@ from appliance.bundles.network import MAX_MODEL_BYTES, look_into
 from appliance.cli.output import ERRORS, note, print_json, print_line
 from appliance.engines.bench import Timing, time_runner
 from appliance.engines.binding import NO_GPU
-from appliance.engines.build import DEFAULT_WORKSPACE_BYTES, Build, Limits, Plan, Tell
+from appliance.engines.build import DEFAULT_WORKSPACE_BYTES, Build, Limits, Plan, Tell, most_of_memory
 from appliance.engines.builder import BuildCancelled
 from appliance.engines.making import Site, ensure, gate, look_around, open_engine, verified_network
 from appliance.engines.nvidia import FLAVOURS, Flavour, installed_flavour
@@ -48,7 +48,10 @@ Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON obje
 With = Annotated[Flavour | None, Parameter(name="--with", help="Which TensorRT; the one installed where left out.")]
 Workspace = Annotated[int, Parameter(name="--workspace-mib", help="Scratch memory that tactics may use, MiB.")]
 Time = Annotated[float, Parameter(name="--time-limit-s", help="A build that takes longer is ended, seconds.")]
-Memory = Annotated[int, Parameter(name="--memory-limit-mib", help="A build that takes more memory is ended, MiB.")]
+Memory = Annotated[
+    int | None,
+    Parameter(name="--memory-limit-mib", help="A build that takes more memory is ended, MiB; 3/4 of what there is."),
+]
 
 
 @engine_app.command
@@ -57,7 +60,7 @@ def build(
     again: Annotated[bool, Parameter(negative="", help="Build also where a good engine is stored.")] = False,
     flavour: With = None,
     time_limit_s: Time = 3600.0,
-    memory_limit_mib: Memory = 16_384,
+    memory_limit_mib: Memory = None,
     state: State = STATE,
     json: Json = False,
 ) -> None:
@@ -82,7 +85,7 @@ def try_(
     flavour: With = None,
     workspace_mib: Workspace = 1024,
     time_limit_s: Time = 3600.0,
-    memory_limit_mib: Memory = 16_384,
+    memory_limit_mib: Memory = None,
     json: Json = False,
 ) -> None:
     """Compile a network to see whether TensorRT takes it; keeps nothing and runs nothing."""
@@ -233,10 +236,13 @@ def _in_service(slots: Slots, products: tuple[str, ...]) -> list[ActiveModel]:
     return [slots.active(product) for product in chosen]
 
 
-def _limits(time_limit_s: float, memory_limit_mib: int, workspace_mib: int = DEFAULT_WORKSPACE_BYTES // _MIB) -> Limits:
-    if min(workspace_mib, memory_limit_mib) < 1 or not time_limit_s > 0:
+def _limits(
+    time_limit_s: float, memory_limit_mib: int | None, workspace_mib: int = DEFAULT_WORKSPACE_BYTES // _MIB
+) -> Limits:
+    memory_bytes = most_of_memory() if memory_limit_mib is None else memory_limit_mib * _MIB
+    if min(workspace_mib, memory_bytes) < 1 or not time_limit_s > 0:
         raise UsageError("expected limits above zero")
-    return Limits(time_s=time_limit_s, memory_bytes=memory_limit_mib * _MIB, workspace_bytes=workspace_mib * _MIB)
+    return Limits(time_s=time_limit_s, memory_bytes=memory_bytes, workspace_bytes=workspace_mib * _MIB)
 
 
 def _read(path: Path, limit: int) -> bytes:

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -35,7 +35,8 @@ GIB: Final = 1024**3
 DEFAULT_WORKSPACE_BYTES: Final = GIB
 #: A large detector takes twenty minutes on a small Jetson.
 DEFAULT_TIME_S: Final = 3600.0
-DEFAULT_MEMORY_BYTES: Final = 16 * GIB
+_SHARE_OF_MEMORY: Final = 0.75
+"""Of the machine's memory: the lanes and the desktop need the rest, and swapping helps nobody."""
 MAX_PLAN_BYTES: Final = 4 * GIB
 _POLL_S: Final = 0.2
 _KILL_AFTER_S: Final = 1.0
@@ -48,12 +49,17 @@ Tell = Callable[[Progress], None]
 Message = Step | Done
 
 
+def most_of_memory() -> int:
+    """What a build may take where nobody says: three quarters of this machine's memory, in bytes."""
+    return int(_SHARE_OF_MEMORY * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What a build may take before it is ended. ``memory_bytes`` is resident memory of the child."""
 
     time_s: float = DEFAULT_TIME_S
-    memory_bytes: int = DEFAULT_MEMORY_BYTES
+    memory_bytes: int = field(default_factory=most_of_memory)
     workspace_bytes: int = DEFAULT_WORKSPACE_BYTES
 
 

@@ -144,15 +144,15 @@ class CudaDevice:
     a card it is a pinned half and a half on the card. Every call that touches CUDA pushes the context for its thread.
     """
 
-    def __init__(self, gpu: Gpu) -> None:
-        open_driver()
+    def __init__(self, gpu: Gpu, *, pycuda: Any = None, library: Any = None) -> None:
+        """``pycuda`` and ``library`` stand in for ``pycuda.driver`` and libcuda. Raises ``EngineUnavailable``."""
+        self._cuda = open_driver(library)
+        self._drv = pycuda if pycuda is not None else _pycuda()
         try:
-            self._drv: Any = importlib.import_module("pycuda.driver")
-        except ImportError as e:
-            raise EngineUnavailable(f"expected pycuda to be installed; found {e}") from e
-        self._cuda = open_driver()
-        self._drv.init()
-        self._context = self._drv.Device(0).retain_primary_context()
+            self._drv.init()
+            self._context = self._drv.Device(0).retain_primary_context()
+        except self._drv.Error as e:
+            raise EngineUnavailable(f"CUDA: {e}") from e
         self.shared_memory = gpu.integrated
         with self.active():
             self._stream = self._drv.Stream()
@@ -215,6 +215,13 @@ class CudaDevice:
         finally:
             self._cuda.cuGraphDestroy(graph)
         return _Graph(self._cuda, ready, handle)
+
+
+def _pycuda() -> Any:
+    try:
+        return importlib.import_module("pycuda.driver")
+    except ImportError as e:
+        raise EngineUnavailable(f"expected pycuda to be installed; found {e}") from e
 
 
 class _Graph:

@@ -133,7 +133,7 @@ def test_an_engine_copied_from_another_unit_is_not_loaded_even_where_it_claims_t
     assert (found.reason, found.suspicious) == ("engine-key", True)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_no_flipped_bit_is_ever_loaded(store: EngineStore, place: float, bit: int) -> None:
     store.put(Plan(data=b"plan" * 50, version="1", warnings=(), seconds=1.0), BOUND, NOW_NS)
@@ -143,7 +143,7 @@ def test_no_flipped_bit_is_ever_loaded(store: EngineStore, place: float, bit: in
     assert refused(store).reason.startswith("engine-")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), extra=st.binary(max_size=40))
 def test_no_shorter_or_longer_file_is_ever_loaded(store: EngineStore, place: float, extra: bytes) -> None:
     store.put(Plan(data=b"plan" * 50, version="1", warnings=(), seconds=1.0), BOUND, NOW_NS)
@@ -152,7 +152,7 @@ def test_no_shorter_or_longer_file_is_ever_loaded(store: EngineStore, place: flo
     assert isinstance(store.find(BOUND), NotStored)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.one_of(st.binary(max_size=300), st.binary(max_size=300).map(lambda tail: MAGIC + b"\x00\x00\x00\x40" + tail)))
 def test_whatever_lies_there_a_lookup_answers(store: EngineStore, raw: bytes) -> None:
     store.folder.mkdir(parents=True, exist_ok=True)
