@@ -9,7 +9,7 @@ SYSTEM := $(VENV)/.system
 
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test check lint types floors bench crash fuzz lock clean help
+.PHONY: asyncapi demo test check lint types floors bench crash fuzz lock clean help
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -51,6 +51,11 @@ crash: $(READY) $(SYSTEM)
 ## make lock    resolve the lock file anew (needs uv)
 lock:
 	uv pip compile --universal --python-version 3.11 --extra dev --extra desk --generate-hashes --no-emit-index-url -q -o requirements.lock pyproject.toml
+
+## make asyncapi   AsyncAPI's own schema, which docs/asyncapi.yaml is tested against (needs npm)
+asyncapi:
+	mkdir -p .cache/asyncapi
+	cd .cache/asyncapi && npm pack --silent @asyncapi/specs@6.11.1 && tar xzf asyncapi-specs-6.11.1.tgz --strip-components 2 'package/schemas/3.0.0-without-$$id.json' && rm asyncapi-specs-6.11.1.tgz
 
 ## make clean   remove what make has made
 clean:
