@@ -127,7 +127,7 @@ class Track:
     hits: int
 
 
-PlotKind = Literal["position", "range_bearing", "bearing"]
+PlotKind = Literal["position", "range_bearing", "range_bearing_elevation", "range_bearing_rate", "bearing"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +138,8 @@ class Plot:
 
     - ``position``: (latitude_deg, longitude_deg); covariance in m², axes east, north.
     - ``range_bearing``: (range_m, bearing_rad); covariance in m², m·rad, rad². Needs ``origin``.
+    - ``range_bearing_elevation``: slant range_m, bearing_rad, elevation_rad above the horizon. Needs ``origin``.
+    - ``range_bearing_rate``: range_m, bearing_rad, range_rate_mps, positive where it goes away. Needs ``origin``.
     - ``bearing``: (bearing_rad,); covariance in rad². Needs ``origin``.
     """
 

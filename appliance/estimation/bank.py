@@ -59,6 +59,8 @@ class Look(NamedTuple):
     time_s: Array  #: (J,)
     velocity: Array  #: (J, 2)
     velocity_var: Array  #: (J,) negative where the plot says none
+    rate: Array  #: (J,) m/s away from ``origin``
+    rate_var: Array  #: (J,) negative where the plot says none
     log_density: tuple[float, float]  #: of false and new plots, per m² and per rad
     lock: Index  #: (J,) slot that the plot's identity points to, or NONE
     lock_gain: float  #: how strongly
@@ -92,6 +94,7 @@ class Moves(NamedTuple):
     conflict: float  #: gain lost where both carry a mobile identity and they differ
     history_step_s: float
     retrodict_s: float  #: how far back a plot may correct a later state
+    speed_var: float  #: m²/s² each axis, of things that nobody follows yet
 
 
 class Rules(NamedTuple):

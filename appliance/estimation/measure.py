@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 
 from appliance.estimation.bank import Index
 from appliance.estimation.compiled import compiled
@@ -22,6 +23,7 @@ MIN_SIGMA_M = 0.05
 MAX_SIGMA_M = 50_000.0
 MAX_SIGMA_RAD = 1.0
 MIN_SIGMA_RAD = 1e-5
+MAX_ELEVATION_RAD = math.pi / 3.0
 
 
 @compiled
@@ -83,6 +85,43 @@ def ranges_and_bearings(values: Array, cov: Array, origin: Array, furthest_m: fl
         z[j, 0], z[j, 1] = origin[j, 0] + east, origin[j, 1] + north
         verdict[j] = _finish(j, ee, en, nn, furthest_m, z, r)
     return z, r, verdict
+
+
+def grounded(values: Array, cov: Array) -> tuple[Array, Array, Index]:
+    """(slant range, bearing, elevation) (J, 3), covariances (J, 3, 3) → ground range and bearing, to first order.
+
+    → ((J, 2), (J, 2, 2), verdict): above 60° of elevation the range says little of where it is, and it is refused.
+    """
+    r, elevation = values[:, 0], values[:, 2]
+    usable = np.isfinite(values).all(axis=1) & (np.abs(elevation) <= MAX_ELEVATION_RAD)
+    certain = _proper(cov)
+    cos, sin = np.cos(np.where(usable, elevation, 0.0)), np.sin(np.where(usable, elevation, 0.0))
+    h = np.zeros((len(values), 2, 3))
+    h[:, 0, 0], h[:, 0, 2], h[:, 1, 1] = cos, -np.where(usable, r, 0.0) * sin, 1.0
+    flat = np.column_stack((r * cos, values[:, 1]))
+    safe = np.where(certain[:, None, None], cov, 0.0)
+    return flat, h @ safe @ h.transpose(0, 2, 1), _verdict(usable, certain)
+
+
+def rated(values: Array, cov: Array, fastest_mps: float) -> Index:
+    """Verdict on the third value, a range rate (J, 3), with covariances (J, 3, 3)."""
+    usable = np.abs(values[:, 2]) <= fastest_mps  # false for NaN too
+    return _verdict(usable, _proper(cov))
+
+
+def _proper(cov: Array) -> npt.NDArray[np.bool_]:
+    """(J, 3, 3) → (J,) whether finite and of positive leading minors, which is positive definite where symmetric."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        even = 0.5 * (cov + cov.transpose(0, 2, 1))
+        finite = np.isfinite(even).all(axis=(1, 2)) & (np.abs(even).max(axis=(1, 2), initial=0.0) < MAX_SIGMA_M**2)
+        safe = np.where(finite[:, None, None], even, 0.0)
+        minors = [np.linalg.det(safe[:, :k, :k]) if len(safe) else np.zeros(0) for k in (1, 2, 3)]
+    proper: npt.NDArray[np.bool_] = finite & (np.array(minors) > 0.0).all(axis=0)
+    return proper
+
+
+def _verdict(usable: npt.NDArray[np.bool_], certain: npt.NDArray[np.bool_]) -> Index:
+    return np.where(usable, np.where(certain, FINE, BAD_COVARIANCE), BAD_VALUES)
 
 
 @compiled

@@ -59,7 +59,9 @@ class Pairs(NamedTuple):
 
 
 @compiled
-def _pair_log_likelihood(x: Array, p: Array, look: Look, j: int, dt: float, q: float) -> tuple[float, float]:
+def _pair_log_likelihood(
+    x: Array, p: Array, look: Look, j: int, dt: float, q: float, speed_var: float
+) -> tuple[float, float]:
     """(squared distance, log-likelihood) of plot ``j``, ``dt`` s after the predicted state (negative: before)."""
     e, n = x[0] + dt * x[2], x[1] + dt * x[3]
     late = q * abs(dt) ** 3 / 3.0
@@ -78,17 +80,38 @@ def _pair_log_likelihood(x: Array, p: Array, look: Look, j: int, dt: float, q: f
     a, b = look.z[j, 0] - e, look.z[j, 1] - n
     det = s00 * s11 - s01 * s01
     distance = (s11 * a * a - 2.0 * s01 * a * b + s00 * b * b) / det
-    return distance, -0.5 * distance - LOG_2PI - 0.5 * math.log(det)
+    value = -0.5 * distance - LOG_2PI - 0.5 * math.log(det)
+    if look.rate_var[j] > 0.0:
+        value += _rate_log_likelihood(x, p, look, j, speed_var)
+    return distance, value
+
+
+@compiled
+def _away(look: Look, j: int) -> tuple[float, float]:
+    """The direction from the sensor to plot ``j``."""
+    de, dn = look.z[j, 0] - look.origin[j, 0], look.z[j, 1] - look.origin[j, 1]
+    d = max(math.sqrt(de * de + dn * dn), 1.0)
+    return de / d, dn / d
+
+
+@compiled
+def _rate_log_likelihood(x: Array, p: Array, look: Look, j: int, speed_var: float) -> float:
+    """How much better this state explains plot ``j``'s range rate than something of unknown velocity does."""
+    ue, un = _away(look, j)
+    known = ue * ue * p[2, 2] + 2.0 * ue * un * p[2, 3] + un * un * p[3, 3] + look.rate_var[j]
+    unknown = speed_var + look.rate_var[j]
+    off = look.rate[j] - ue * x[2] - un * x[3]
+    return float(0.5 * (look.rate[j] ** 2 / unknown - off * off / known + math.log(unknown / known)))
 
 
 @compiled
 def _mixture(
-    x: Array, p: Array, w: Array, look: Look, j: int, dt: float, noise: Array, logs: Array
+    x: Array, p: Array, w: Array, look: Look, j: int, dt: float, moves: Moves, logs: Array
 ) -> tuple[float, float]:
     """(least squared distance over the models, log-likelihood of the mixture). ``logs`` (M,) is scratch."""
     nearest, best = np.inf, -np.inf
     for m in range(w.shape[0]):
-        distance, value = _pair_log_likelihood(x[m], p[m], look, j, dt, noise[m])
+        distance, value = _pair_log_likelihood(x[m], p[m], look, j, dt, moves.noise[m], moves.speed_var)
         nearest = min(nearest, distance)
         logs[m] = value + math.log(w[m])
         best = max(best, logs[m])
@@ -126,6 +149,10 @@ def _update_model(x: Array, p: Array, look: Look, j: int, dt: float, q: float, w
         r[0, 0] = r[1, 1] = look.velocity_var[j] + q * abs(dt)
         r[0, 1] = r[1, 0] = 0.0
         value += update_pair(x, p, (look.velocity[j, 0], look.velocity[j, 1]), (0.0, 1.0), r, work)
+    if look.rate_var[j] > 0.0:
+        ue, un = _away(look, j)
+        off = look.rate[j] - ue * x[2] - un * x[3]
+        value += update_single(x, p, np.array([0.0, 0.0, ue, un]), off, look.rate_var[j] + q * abs(dt))
     return value
 
 
@@ -175,7 +202,7 @@ def _pair(slot: int, x: Array, p: Array, w: Array, look: Look, j: int, dt: float
     """Log-likelihood of plot ``j`` over clutter's, were the state seen for sure; −inf outside the gate."""
     if dt < -moves.retrodict_s:
         return -np.inf
-    distance, value = _mixture(x, p, w, look, j, dt, moves.noise, logs)
+    distance, value = _mixture(x, p, w, look, j, dt, moves, logs)
     widest = moves.gate * (2.0 if look.lock[j] == slot else 1.0)
     if not distance <= widest:
         return -np.inf

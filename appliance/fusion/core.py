@@ -37,6 +37,7 @@ class Core:
             conflict=1e4,
             history_step_s=10.0,
             retrodict_s=settings.retrodict_s,
+            speed_var=motion.speed_sigma_mps**2,
         )
         self._rules = Rules(
             weights=np.array(motion.first_weights),

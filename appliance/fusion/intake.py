@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import lt
 from typing import Any, Final
 
@@ -27,8 +27,10 @@ from appliance.estimation.measure import (
     FINE,
     OUTSIDE,
     bearings,
+    grounded,
     positions,
     ranges_and_bearings,
+    rated,
 )
 from appliance.fusion.dossier import MAX_ALTITUDE_M
 from appliance.geodesy import LocalFrame
@@ -36,6 +38,7 @@ from appliance.geodesy import LocalFrame
 MAX_SPEED_MPS: Final = 1_500.0
 """Faster than anything in the category tree."""
 MAX_ORIGINS: Final = 1_024
+EARTH_DIAMETER_M: Final = 12_742_000.0
 _BEARING_AREA_M2: Final = 0.5 * 10_000.0**2
 """A density per m² becomes one per rad over what one radian covers out to 10 km."""
 
@@ -51,13 +54,16 @@ class Laid:
     z: Array
     r: Array
     origin: Array
+    rate: Array | None = None
+    """(J, 2) range rate and its variance, which is negative where a plot has none; None where no plot has one."""
 
     def only(self, which: Any) -> Laid:
         """Those at ``which``, in that order."""
         at = np.asarray(which)
         at = np.flatnonzero(at) if at.dtype == np.bool_ else at.astype(np.int64)
         kind = self.kind if isinstance(self.kind, int) else self.kind[at]
-        return Laid([self.plots[i] for i in at], kind, self.z[at], self.r[at], self.origin[at])
+        rate = None if self.rate is None else self.rate[at]
+        return Laid([self.plots[i] for i in at], kind, self.z[at], self.r[at], self.origin[at], rate)
 
 
 class Intake:
@@ -94,7 +100,10 @@ class Intake:
         cov = np.array([x for p in plots for row in p.covariance for x in row], np.float64).reshape(count, size, size)
         at = np.zeros((count, 2)) if origin is None else origin
         z, r, verdict = measure(self, plots, values, cov, at)
-        laid = Laid(plots, BEARING if kind == "bearing" else POSITION, z, r, at)
+        if kind == "range_bearing_elevation":
+            plots = [_heightened(plot) if fine else plot for plot, fine in zip(plots, verdict == FINE, strict=True)]
+        rate = np.column_stack((values[:, 2], cov[:, 2, 2])) if kind == "range_bearing_rate" else None
+        laid = Laid(plots, BEARING if kind == "bearing" else POSITION, z, r, at, rate)
         return laid if not verdict.any() else self._without(laid, verdict)
 
     def _without(self, laid: Laid, verdict: Index) -> Laid:
@@ -129,6 +138,17 @@ class Intake:
 
     def _range_bearing(self, _: list[Plot], values: Array, cov: Array, origin: Array) -> Measured:
         return ranges_and_bearings(values, cov, origin, self._max_range_m)
+
+    def _elevated(self, _: list[Plot], values: Array, cov: Array, origin: Array) -> Measured:
+        flat, flat_cov, verdict = grounded(values, cov)
+        z, r, then = ranges_and_bearings(flat, flat_cov, origin, self._max_range_m)
+        return z, r, np.where(verdict == FINE, then, verdict)
+
+    def _rated(self, _: list[Plot], values: Array, cov: Array, origin: Array) -> Measured:
+        verdict = rated(values, cov, MAX_SPEED_MPS)
+        flat, flat_cov = np.ascontiguousarray(values[:, :2]), np.ascontiguousarray(cov[:, :2, :2])
+        z, r, then = ranges_and_bearings(flat, flat_cov, origin, self._max_range_m)
+        return z, r, np.where(verdict == FINE, then, verdict)
 
     def _bearing(self, _: list[Plot], values: Array, cov: Array, _origin: Array) -> Measured:
         return bearings(values, cov)
@@ -167,6 +187,8 @@ class Intake:
 _KINDS: Final[dict[str, tuple[int, Callable[[Intake, list[Plot], Array, Array, Array], Measured]]]] = {
     "position": (2, Intake._position),
     "range_bearing": (2, Intake._range_bearing),
+    "range_bearing_elevation": (3, Intake._elevated),
+    "range_bearing_rate": (3, Intake._rated),
     "bearing": (1, Intake._bearing),
 }
 _REASONS: Final = {BAD_VALUES: "values", BAD_COVARIANCE: "covariance", OUTSIDE: "place"}
@@ -177,6 +199,7 @@ def _altitudes(plots: list[Plot]) -> Any:
     return np.array([a if abs(a) <= MAX_ALTITUDE_M else 0.0 for a in known])  # false for NaN too
 
 
+_NO_RATE: Final = np.array([[0.0, -1.0]])
 NO_PLOTS: Final = Laid([], POSITION, np.zeros((0, 2)), np.zeros((0, 2, 2)), np.zeros((0, 2)))
 
 
@@ -198,13 +221,25 @@ def _joined(parts: list[Laid]) -> Laid:
         np.concatenate([part.z for part in parts]),
         np.concatenate([part.r for part in parts]),
         np.concatenate([part.origin for part in parts]),
+        np.concatenate([_NO_RATE.repeat(len(part.plots), 0) if part.rate is None else part.rate for part in parts]),
     )
+
+
+def _heightened(plot: Plot) -> Plot:
+    """With the height that range and elevation give, over the sensor's and the Earth's bulge, where it says none."""
+    if plot.altitude_m is not None or plot.origin is None:
+        return plot
+    slant, _, elevation = plot.values
+    ground = slant * math.cos(elevation)
+    height = plot.origin.altitude_m + slant * math.sin(elevation) + ground * ground / EARTH_DIAMETER_M
+    return replace(plot, altitude_m=height)
 
 
 def make_look(laid: Laid, base_ns: int, density_per_m2: float, locks: Index, gain: float, mobile: Index) -> Look:
     """The arrays that a compiled scan reads. ``locks`` (J,) slots that identities point to; ``mobile`` (J, 2) codes."""
     count = len(laid.plots)
     velocity, variance = _velocities(laid.plots)
+    rate = _NO_RATE.repeat(count, 0) if laid.rate is None else laid.rate
     kinds: Index = np.empty(count, np.int64)
     kinds[:] = laid.kind
     log_density = math.log(density_per_m2)
@@ -216,6 +251,8 @@ def make_look(laid: Laid, base_ns: int, density_per_m2: float, locks: Index, gai
         time_s=np.array([(p.observed_ns - base_ns) * 1e-9 for p in laid.plots], np.float64),
         velocity=velocity,
         velocity_var=variance,
+        rate=rate[:, 0].copy(),
+        rate_var=rate[:, 1].copy(),
         log_density=(log_density, log_density + math.log(_BEARING_AREA_M2)),
         lock=locks,
         lock_gain=gain,

@@ -80,6 +80,34 @@ def test_bearings_correct_an_entity_and_never_begin_one(world: Any) -> None:
     assert sigmas[-1] < 0.8 * sigmas[8]
 
 
+def test_a_range_rate_tells_the_velocity_along_the_sight_at_once(world: Any) -> None:
+    fusion = world.fusion()
+    for k in range(1, 4):
+        plain = world.radar(0, 3000 + 20 * k, k * SECOND, "a")
+        cov = ((225.0, 0.0, 0.0), (0.0, 0.0087**2, 0.0), (0.0, 0.0, 0.25))
+        rated = dataclasses.replace(plain, kind="range_bearing_rate", values=(*plain.values, 20.0), covariance=cov)
+        fusion.observe_plots("radar", k * SECOND, [rated], k * SECOND)
+    (entity,) = fusion.entities(3 * SECOND)
+    assert abs(entity.velocity_mps[1] - 20.0) < 1.5
+    assert entity.velocity_covariance_m2ps2[1][1] < 1.0
+    assert entity.velocity_covariance_m2ps2[0][0] > 10.0
+
+
+def test_slant_range_and_elevation_give_the_place_below_and_the_height(world: Any) -> None:
+    fusion = world.fusion()
+    up = math.radians(30.0)
+    for k in range(1, 5):
+        cov = ((25.0, 0.0, 0.0), (0.0, 1e-6, 0.0), (0.0, 0.0, 1e-6))
+        plot = dataclasses.replace(
+            world.radar(0, 3000, k * SECOND, "a"), kind="range_bearing_elevation", values=(2000.0, 0.0, up),
+            covariance=cov,
+        )  # fmt: skip
+        fusion.observe_plots("radar", k * SECOND, [plot], k * SECOND)
+    (entity,) = fusion.entities(4 * SECOND)
+    assert abs(world.frame.local(entity.position)[1] - 2000.0 * math.cos(up)) < 5.0
+    assert abs(entity.position.altitude_m - 1000.2) < 0.5
+
+
 def test_the_order_of_plots_in_one_look_changes_nothing(world: Any) -> None:
     looks = []
     for k in range(1, 16):
@@ -164,6 +192,9 @@ def test_plots_from_before_the_lag_or_from_the_future_are_refused_and_counted(wo
     assert len(fusion._state.core.live) == 1
 
 
+_PLACE = Geodetic(latitude_deg=49.5, longitude_deg=6.1)
+_DIAGONAL = ((25.0, 0.0, 0.0), (0.0, 0.0001, 0.0), (0.0, 0.0, 0.0001))
+_SINGULAR = ((25.0, 0.0, 5.0), (0.0, 0.0001, 0.0), (5.0, 0.0, 1.0))
 _BROKEN: list[tuple[str, dict[str, Any]]] = [
     ("values", {"values": (math.nan, 6.1)}),
     ("values", {"values": (49.5,)}),
@@ -176,6 +207,12 @@ _BROKEN: list[tuple[str, dict[str, Any]]] = [
     ("values", {"kind": "range_bearing", "values": (-5.0, 1.0), "covariance": ((1.0, 0.0), (0.0, 0.01)),
                 "origin": Geodetic(latitude_deg=49.5, longitude_deg=6.1)}),
     ("kind", {"kind": "smell"}),
+    ("values", {"kind": "range_bearing_rate", "values": (100.0, 1.0, 9e9), "covariance": _DIAGONAL, "origin": _PLACE}),
+    ("covariance", {"kind": "range_bearing_rate", "values": (100.0, 1.0, 2.0), "covariance": _SINGULAR,
+                    "origin": _PLACE}),
+    ("values", {"kind": "range_bearing_elevation", "values": (100.0, 1.0, 1.5), "covariance": _DIAGONAL,
+                "origin": _PLACE}),
+    ("values", {"kind": "range_bearing_elevation", "values": (100.0, 1.0), "covariance": _DIAGONAL, "origin": _PLACE}),
 ]  # fmt: skip
 
 
@@ -196,8 +233,9 @@ _SANE = st.floats(-1e4, 1e4)
 
 @st.composite
 def _plots(draw: Any) -> Plot:
-    kind = draw(st.sampled_from(["position", "range_bearing", "bearing"]))
-    size = 1 if kind == "bearing" else 2
+    sizes = {"position": 2, "range_bearing": 2, "range_bearing_elevation": 3, "range_bearing_rate": 3, "bearing": 1}
+    kind = draw(st.sampled_from(sorted(sizes)))
+    size = sizes[kind]
     wild = draw(st.booleans())
     number = _NUMBER if wild else st.floats(0.001, 50.0)
     rows = [[draw(number) for _ in range(size)] for _ in range(size)]
