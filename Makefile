@@ -40,9 +40,10 @@ floors: $(READY)
 bench: $(READY) $(SYSTEM)
 	$(BIN)/python -m benchmarks
 
-## make fuzz    100,000 damaged bundles, of which none may be accepted (half an hour on two cores)
+## make fuzz    100,000 damaged bundles and as many sealed engines, none of which may be accepted (half an hour on two cores)
 fuzz: $(READY)
 	$(BIN)/python -m tests.support.bundle_fuzz
+	$(BIN)/python -m tests.support.engine_fuzz
 
 ## make crash   the whole crash campaign: 500 kills of each part, 1,000 starts killed, full disks, an hour without a broker
 crash: $(READY) $(SYSTEM)
