@@ -4,7 +4,8 @@ What passes between rooms is one of these and nothing else: no dictionaries, no 
 
     Frame → DetectedFrame[Detection] ┐
     Plot, Fix                        ├→ Entity + Evidence → Picture
-    Report → Claim                   ┘
+    Report → Claim                   │
+    Estimate (another unit's)        ┘
 
 Conventions: time is integer nanoseconds since the Unix epoch, UTC. Positions are WGS84 degrees. Local axes are east,
 north, up in metres. Bearings are radians clockwise from true north. Arrays are read-only from the feed onward.
@@ -211,6 +212,28 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What another unit believes of one thing: its entity, as it stood at ``observed_ns``.
+
+    ``provenance`` are the sources that it rests on, each as ``unit/source``, those of third units and our own among
+    them. ``trust`` from 0 to 1 is how far the mission believes that unit.
+    """
+
+    sensor_id: str
+    unit: str
+    entity_id: str
+    observed_ns: int
+    position: Geodetic
+    covariance_m2: tuple[tuple[float, float], tuple[float, float]]
+    velocity_mps: tuple[float, float]
+    existence: float
+    trust: float
+    categories: Mapping[str, float]
+    identities: tuple[Identity, ...]
+    provenance: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """One reason for an entity: which observation of which source, and how strongly it speaks.
 
@@ -219,7 +242,7 @@ class Evidence:
 
     source_id: str
     observation_id: str
-    kind: Literal["plot", "detection", "claim"]
+    kind: Literal["plot", "detection", "claim", "estimate"]
     observed_ns: int
     log_likelihood_ratio: float
     says: str
@@ -267,6 +290,8 @@ class Entity:
     identities: tuple[Identity, ...]
     updated_ns: int
     evidence: tuple[Evidence, ...]
+    provenance: tuple[str, ...] = ()
+    """Every source as ``unit/source`` where another unit's estimate is among them; empty where all is our own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,7 +328,7 @@ class Picture:
 
 
 #: What feeds put on the path, once models have run.
-Observation = DetectedFrame | Plot | Fix | Report
+Observation = DetectedFrame | Plot | Fix | Report | Estimate
 
 MMSI_PATTERN: Final = re.compile(r"[0-9]{9}")
 """ITU-R M.585: a maritime mobile service identity has nine decimal digits."""

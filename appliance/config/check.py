@@ -36,6 +36,7 @@ def sense_faults(mission: Mission, *, file: str, resolve: Resolve) -> list[Fault
     for index, feed in enumerate(mission.feeds):
         at = f"feeds[{index}]"
         findings.extend(_uri(feed, at, resolve))
+        findings.extend(_units(feed, at, mission.unit.id))
         findings.extend(_camera(feed, at, mission) if feed.kind == "video" else _not_a_camera(feed, at))
     if mission.record is not None and _is_file(resolve(mission.record.path)):
         findings.append(("record.path", "a file", "a directory, which may be new"))
@@ -230,6 +231,16 @@ def _lens(lens: Lens, at: str) -> Iterator[Finding]:
     for key, centre, size in (("cx_px", lens.cx_px, lens.width_px), ("cy_px", lens.cy_px, lens.height_px)):
         if centre is not None and not 0 <= centre <= size:
             yield f"{at}.{key}", f"{centre}", f"a pixel of the picture, 0 to {size}"
+
+
+def _units(feed: FeedTable, at: str, own: str) -> Iterator[Finding]:
+    if feed.kind != "pictures":
+        if feed.units:
+            yield f"{at}.units", "names", f"nothing, because a {feed.kind} feed brings no other unit's picture"
+    elif not feed.units:
+        yield f"{at}.units", "nothing", "the names of the units whose picture this feed may bring"
+    elif own in feed.units:
+        yield f"{at}.units", f"'{own}', which is this unit", "other units"
 
 
 def _not_a_camera(feed: FeedTable, at: str) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from appliance.config.mission import FeedTable, Lens, PictureSettings, Place, Po
 from appliance.daemon.engines import Engine
 from appliance.domain import Geodetic, Receipt
 from appliance.estimation import FieldOfView, Sector
-from appliance.feeds import FeedSpec, ReportOptions, SensorSigma, parse_uri
+from appliance.feeds import FeedSpec, PictureOptions, ReportOptions, SensorSigma, parse_uri
 from appliance.fusion import FusionSettings, SensorModel
 from appliance.host.clock import clock_state
 from appliance.pipeline.path import PathPlan
@@ -35,6 +35,7 @@ CAPACITY: Final[Mapping[str, int]] = {
     "plots": 4096,
     "gnss": 64,
     "reports": 256,
+    "pictures": 4096,
 }
 #: How long one look of a scanning sensor takes where the mission does not say.
 SCAN_S: Final[Mapping[str, float]] = {"radar": 1.0}
@@ -98,7 +99,7 @@ def _feed_spec(feed: FeedTable, loaded: LoadedMission) -> FeedSpec:
         origin=geodetic(site) if feed.kind in {"radar", "plots"} else None,
         sigma=_sigma(feed.sensing),
         capacity=feed.capacity or CAPACITY[feed.kind],
-        options=_report_options(loaded) if feed.kind == "reports" else None,
+        options=_options(feed, loaded),
     )
 
 
@@ -114,6 +115,12 @@ def _sigma(sensing: Sensing) -> SensorSigma:
         range_m=sensing.range_m,
         bearing_rad=None if bearing is None else math.radians(bearing),
     )
+
+
+def _options(feed: FeedTable, loaded: LoadedMission) -> ReportOptions | PictureOptions | None:
+    if feed.kind == "pictures":
+        return PictureOptions(units=feed.units, trust=feed.trust)
+    return _report_options(loaded) if feed.kind == "reports" else None
 
 
 def _report_options(loaded: LoadedMission) -> ReportOptions:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from typing import Final
 
-from appliance.domain import DetectedFrame, Fix, Frame, Plot, Report
+from appliance.domain import DetectedFrame, Estimate, Fix, Frame, Plot, Report
 from appliance.errors import EngineUnavailable
 from appliance.feeds import Feed
 from appliance.inference.lane import Lane
@@ -79,7 +79,7 @@ class PlainStream:
     def stop(self) -> None:
         """Nothing to stop: the feed is stopped by itself."""
 
-    def take(self, timeout_s: float) -> Plot | Fix | Report | None:
+    def take(self, timeout_s: float) -> Plot | Fix | Report | Estimate | None:
         """The next observation, or None where none came within the time."""
         item = self._feed.take(timeout_s)
         return None if isinstance(item, Frame) else item

@@ -11,16 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
 
-from appliance.domain import Fix, Frame, Geodetic, Plot, Report
+from appliance.domain import Estimate, Fix, Frame, Geodetic, Plot, Report
 
-FeedKind = Literal["video", "ais", "radar", "plots", "gnss", "reports"]
+FeedKind = Literal["video", "ais", "radar", "plots", "gnss", "reports", "pictures"]
 KINDS: Final[tuple[FeedKind, ...]] = get_args(FeedKind)
 
 Pace = Literal["realtime", "fast"]
 FeedState = Literal["starting", "running", "backing-off", "ended", "failed"]
 
 #: What leaves a feed.
-Item = Frame | Plot | Fix | Report
+Item = Frame | Plot | Fix | Report | Estimate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,15 @@ class ReportOptions:
     tls_key_file: str | None = None
 
 
-Options = VideoOptions | ReportOptions
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureOptions:
+    """Of a feed that brings another unit's picture: which units it may speak for, and how far they are believed."""
+
+    units: tuple[str, ...]
+    trust: float = 0.9
+
+
+Options = VideoOptions | ReportOptions | PictureOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Final
 
-from appliance.domain import Fix, Frame, Plot, Report
+from appliance.domain import Estimate, Fix, Frame, Plot, Report
 from appliance.errors import Drop, Unavailable
 from appliance.feeds.source import Source, Stopped
 from appliance.feeds.spec import FeedKind, FeedSpec, FeedState, FeedStatus, Item
@@ -237,5 +237,5 @@ def _time_of(item: Item) -> int:
             return item.captured_ns
         case Report():
             return item.received_ns
-        case Plot() | Fix():
+        case Plot() | Fix() | Estimate():
             return item.observed_ns

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, cast
 from appliance.errors import UsageError
 from appliance.feeds.pace import Pacer
 from appliance.feeds.source import Source
-from appliance.feeds.spec import KINDS, FeedSpec, ReportOptions, VideoOptions
+from appliance.feeds.spec import KINDS, FeedSpec, PictureOptions, ReportOptions, VideoOptions
 from appliance.feeds.streams import Bytes, FileBytes, LineReader, Reader, StreamSource, TcpBytes, UdpBytes
 from appliance.feeds.supervisor import REPLAYED_SCHEMES, Feed
 from appliance.feeds.uris import FeedUri, parse_uri
@@ -31,6 +31,7 @@ TABLE: Final[Mapping[tuple[str, str], tuple[Make, str, str]]] = {
     **{("radar", scheme): ("reader", "radar", "RadarReader") for scheme in ("file", "udp", "tcp")},
     **{("plots", scheme): ("parser", "plots", "PlotParser") for scheme in ("file", "udp", "tcp")},
     **{("gnss", scheme): ("reader", "gnss", "GnssReader") for scheme in ("file", "serial", "udp", "tcp")},
+    **{("pictures", scheme): ("parser", "pictures", "PictureParser") for scheme in ("file", "tcp")},
     ("reports", "dir"): ("source", "report_inbox", "Inbox"),
     ("reports", "tcp"): ("source", "report_lines", "LineServer"),
     ("reports", "mqtt"): ("source", "report_mqtt", "MqttTopic"),
@@ -50,7 +51,11 @@ TRANSPORTS: Final[Mapping[str, Callable[[FeedUri], Bytes]]] = {
     "serial": _serial_bytes,
 }
 
-_OPTIONS: Final[Mapping[str, type]] = {"video": VideoOptions, "reports": ReportOptions}
+_OPTIONS: Final[Mapping[str, type]] = {
+    "video": VideoOptions,
+    "reports": ReportOptions,
+    "pictures": PictureOptions,
+}
 
 
 def open_feed(spec: FeedSpec) -> Feed:

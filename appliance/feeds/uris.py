@@ -33,6 +33,7 @@ SCHEMES: Final[Mapping[FeedKind, tuple[str, ...]]] = {
     "plots": ("file", "udp", "tcp"),
     "gnss": ("file", "serial", "udp", "tcp"),
     "reports": ("dir", "tcp", "mqtt", "mqtts", "file"),
+    "pictures": ("file", "tcp"),
 }
 
 MAX_URI_CHARS: Final = 2048

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from appliance.estimation import lifecycle
-from appliance.estimation.bank import NEVER, Bank, Index, Look, Moves, Rules, Sight, grown, make_bank
+from appliance.estimation.bank import NEVER, NONE, Bank, Index, Look, Moves, Rules, Sight, grown, make_bank
+from appliance.estimation.gaussian import Array
 from appliance.estimation.scan import Outcome, scan, step
 from appliance.fusion.settings import FusionSettings, SensorModel
 from appliance.geodesy import LocalFrame
@@ -105,6 +106,23 @@ class Core:
     def _make_room(self, count: int) -> None:
         while self.bank.counts[1] < count:
             self.bank = grown(self.bank, 2 * len(self.bank.time_s), len(self.bank.looked))
+
+
+def one_look(z: Array, r: Array, t: float, velocity: tuple[float, float] | None, velocity_var: float) -> Look:
+    """A look of one place (2,), of covariance (2, 2), that nothing is scored against."""
+    return Look(
+        kind=np.zeros(1, np.int64),
+        z=z[None],
+        r=r[None],
+        origin=np.zeros((1, 2)),
+        time_s=np.array([t]),
+        velocity=np.array([velocity or (0.0, 0.0)]),
+        velocity_var=np.array([velocity_var if velocity is not None else -1.0]),
+        log_density=(0.0, 0.0),
+        lock=np.array([NONE]),
+        lock_gain=0.0,
+        mobile=np.full((1, 2), NONE),
+    )
 
 
 def blind(detection_probability: float) -> Sight:

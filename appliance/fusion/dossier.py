@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from appliance.domain import Claim, Evidence, Identity, Plot
+from appliance.domain import Claim, Estimate, Evidence, Identity, Plot
 from appliance.fusion.categories import Weights, add, log_evidence, nothing_known
 from appliance.fusion.ids import entity_id
 
@@ -18,6 +18,8 @@ MAX_SOURCES = 32
 MAX_TRACKLETS = 4
 MAX_NAMES = 4
 MAX_QUOTE = 160
+MAX_ESTIMATES = 8
+MAX_PROVENANCE = 256
 MAX_ALTITUDE_M = 100_000.0
 
 Noted = tuple[Plot, float, str]
@@ -49,6 +51,8 @@ class Dossier:
     noted: dict[str, int] = field(default_factory=dict)
     """How many observations of each source were ever taken."""
     claims: dict[tuple[str, int], tuple[Claim, float]] = field(default_factory=dict)
+    estimates: dict[tuple[str, str], Estimate] = field(default_factory=dict)
+    """Newest of each foreign entity, by unit and entity id."""
     claim_odds: float = 0.0
     denied_odds: float = 0.0
     """What people's denials took from its log-odds, a positive number."""
@@ -114,6 +118,31 @@ class Dossier:
             self.sensed = nothing_known()
         add(self.sensed, evidence, 1.0 if first else weight)
 
+    def take_estimate(self, estimate: Estimate) -> bool:
+        """Take another unit's estimate as evidence; whether it is the first of that entity."""
+        first = self.estimates.pop((estimate.unit, estimate.entity_id), None) is None
+        self.estimates[estimate.unit, estimate.entity_id] = estimate
+        if len(self.estimates) > MAX_ESTIMATES:
+            del self.estimates[next(iter(self.estimates))]
+        self.noted[estimate.sensor_id] = self.noted.get(estimate.sensor_id, 0) + 1
+        self.updated_ns = max(self.updated_ns, estimate.observed_ns)
+        return first
+
+    def weigh(self, source_id: str, evidence: Weights) -> None:
+        """Take what a source that is no sensor of ours says of its kind, once."""
+        if self.sensed is None:
+            self.sensed = nothing_known()
+        add(self.sensed, evidence, 1.0)
+        self.sensed_sources.add(source_id)
+
+    def provenance(self) -> tuple[str, ...]:
+        """Every source as ``unit/source``; empty where no other unit's estimate is among them."""
+        if not self.estimates:
+            return ()
+        foreign = {source for estimate in self.estimates.values() for source in estimate.provenance}
+        ours = {*self.plots, *(claim.sensor_id for claim, _ in self.claims.values())}
+        return tuple(sorted(foreign | {f"{self.unit}/{source}" for source in ours})[:MAX_PROVENANCE])
+
     def add_tracklet(self, identity: Identity) -> Identity | None:
         """Take a sensor's running number; returns the one that had to go for it, if any."""
         self.tracklets.pop(identity, None)
@@ -149,7 +178,8 @@ class Dossier:
         """Newest plots of each source and the claims, oldest first."""
         noted = [evidence_of_plot(*entry) for ring in self.plots.values() for entry in ring]
         told = [evidence_of_claim(claim, llr) for claim, llr in self.claims.values()]
-        return tuple(sorted((*noted, *told), key=lambda e: (e.observed_ns, e.source_id, e.observation_id)))
+        foreign = [evidence_of_estimate(estimate) for estimate in self.estimates.values()]
+        return tuple(sorted((*noted, *told, *foreign), key=lambda e: (e.observed_ns, e.source_id, e.observation_id)))
 
 
 def evidence_of_plot(plot: Plot, llr: float, runner_up: str) -> Evidence:
@@ -167,6 +197,18 @@ def evidence_of_plot(plot: Plot, llr: float, runner_up: str) -> Evidence:
         log_likelihood_ratio=llr,
         says=says,
         runner_up=runner_up,
+    )
+
+
+def evidence_of_estimate(estimate: Estimate) -> Evidence:
+    """Another unit's estimate and what it rests on. Its ratio is 0: existence rises to what that unit believes."""
+    return Evidence(
+        source_id=estimate.sensor_id,
+        observation_id=f"{estimate.unit}/{estimate.entity_id}",
+        kind="estimate",
+        observed_ns=estimate.observed_ns,
+        log_likelihood_ratio=0.0,
+        says=f"{estimate.unit} believes it is here, by {', '.join(estimate.provenance[:8])}",
     )
 
 

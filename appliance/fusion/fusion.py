@@ -17,13 +17,14 @@ from typing import Final
 
 import numpy as np
 
-from appliance.domain import Claim, Dispute, Entity, Identity, Objection, Plot
+from appliance.domain import Claim, Dispute, Entity, Estimate, Identity, Objection, Plot
 from appliance.errors import BadRecord
 from appliance.estimation.bank import NONE, Index, Sight
 from appliance.fusion import telling
 from appliance.fusion.against import objections
 from appliance.fusion.core import MAX_SENSORS, sight_of
 from appliance.fusion.disputes import Disputes
+from appliance.fusion.foreign import Foreign
 from appliance.fusion.intake import Intake, Laid, make_look
 from appliance.fusion.reports import Reports
 from appliance.fusion.selfreports import SelfReports
@@ -47,6 +48,7 @@ class Present:
         self._disputes = Disputes(self._state)
         self._own = SelfReports(self._state, self._disputes)
         self._reports = Reports(self._state)
+        self._foreign = Foreign(self._state, self._intake)
         self._started = False
 
     @property
@@ -80,6 +82,19 @@ class Present:
                 self._reports.take(claim, now_ns)
             except BadRecord as e:
                 self._state.refused[e.reason] += 1
+
+    def observe_estimates(self, estimates: Sequence[Estimate], now_ns: int) -> None:
+        """What other units believe; an estimate that rests on our own data counts for nothing twice."""
+        if not estimates:
+            return
+        self._start(min(estimate.observed_ns for estimate in estimates))
+        for estimate in sorted(estimates, key=lambda e: (e.observed_ns, e.unit, e.entity_id)):
+            if self._timely(estimate.observed_ns, now_ns):
+                self._foreign.take(estimate)
+                self._state.newest_ns = max(self._state.newest_ns, estimate.observed_ns)
+            else:
+                self._state.refused["time"] += 1
+        self._prune(self._state.newest_ns)
 
     def entities(self, now_ns: int) -> tuple[Entity, ...]:
         """Everything that is believed at ``now_ns``, oldest first; the lately deleted once more, as deleted."""

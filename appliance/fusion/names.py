@@ -48,4 +48,7 @@ def _dossiers(state: State) -> Iterable[Dossier]:
 
 def _plots(dossier: Dossier) -> _Plots:
     rings = dossier.plots.values()
-    return frozenset((plot.sensor_id, plot.observation_id, plot.observed_ns) for ring in rings for plot, *_ in ring)
+    foreign = ((unit, entity_id, 0) for unit, entity_id in dossier.estimates)
+    return frozenset(foreign) | frozenset(
+        (plot.sensor_id, plot.observation_id, plot.observed_ns) for ring in rings for plot, *_ in ring
+    )

@@ -105,4 +105,5 @@ def entity_of(
         identities=dossier.identities(),
         updated_ns=dossier.updated_ns,
         evidence=dossier.evidence(),
+        provenance=dossier.provenance(),
     )

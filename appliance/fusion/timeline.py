@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
 
-from appliance.domain import Claim, Dispute, Entity, Identity, Objection, Plot
+from appliance.domain import Claim, Dispute, Entity, Estimate, Identity, Objection, Plot
 from appliance.fusion.fusion import MAX_PLOTS, Present
 from appliance.fusion.names import keep_names
 from appliance.fusion.settings import FusionSettings
@@ -100,6 +100,15 @@ class Fusion:
         """
         self._start(now_ns)
         self._take(Event(max(now_ns, self._newest_ns), Present.observe_claims, (tuple(claims), now_ns), len(claims)))
+
+    def observe_estimates(self, estimates: Sequence[Estimate], now_ns: int) -> None:
+        """What other units believe; an estimate that rests on our own data counts for nothing twice."""
+        for estimate in estimates:
+            self._start(estimate.observed_ns)
+            if self._timely(estimate.observed_ns, now_ns):
+                self._take(Event(estimate.observed_ns, Present.observe_estimates, ((estimate,), now_ns), 1))
+            else:
+                self._untimely["time"] += 1
 
     def entities(self, now_ns: int) -> tuple[Entity, ...]:
         """Everything that is believed at ``now_ns``, oldest first; the lately deleted once more, as deleted."""

@@ -46,7 +46,7 @@ class EvidenceBody(Body, frozen=True, kw_only=True):
 
     source_id: str
     observation_id: str
-    kind: Literal["plot", "detection", "claim"]
+    kind: Literal["plot", "detection", "claim", "estimate"]
     time: Time
     llr: float
     says: str
@@ -80,6 +80,8 @@ class EntityBody(Body, frozen=True, kw_only=True):
     identities: dict[str, str]
     evidence: tuple[EvidenceBody, ...]
     receipt: ReceiptBody
+    provenance: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    """Only where another unit's estimate is in it: every source as ``unit/source``."""
 
 
 class EntityPositionBody(Body, frozen=True, kw_only=True):

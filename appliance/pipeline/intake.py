@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Protocol
 
-from appliance.domain import DetectedFrame, Fix, Observation, Plot, Report
+from appliance.domain import DetectedFrame, Estimate, Fix, Observation, Plot, Report
 
 _WAIT_S: Final = 0.2
 #: So often nothing came after the end before it is believed: an observation may be in a carrier's hand.
@@ -38,7 +38,7 @@ def observed_ns(observation: Observation) -> int:
     match observation:
         case DetectedFrame():
             return observation.captured_ns
-        case Plot() | Fix():
+        case Plot() | Fix() | Estimate():
             return observation.observed_ns
         case Report():
             return observation.received_ns

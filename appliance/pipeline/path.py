@@ -21,6 +21,7 @@ from typing import Final
 from appliance.domain import (
     DetectedFrame,
     Entity,
+    Estimate,
     Fix,
     Geodetic,
     Identity,
@@ -102,6 +103,8 @@ class OnePath:
                 self._hear(observation, now_ns)
             case Fix():
                 self._stand(observation)
+            case Estimate():
+                self._fusion.observe_estimates((observation,), now_ns)
         self._counts[type(observation).__name__] += 1
         return self._tell(now_ns)
 

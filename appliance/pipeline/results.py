@@ -90,6 +90,7 @@ def entity_body(entity: Entity, *, unit: str, produced_ns: int, receipt: Receipt
         identities={identity.kind: identity.value for identity in sorted(entity.identities)},
         evidence=tuple(_evidence(evidence) for evidence in entity.evidence),
         receipt=_receipt(receipt),
+        provenance=entity.provenance or msgspec.UNSET,
     )
 
 

@@ -22,11 +22,11 @@ from mcap.exceptions import McapError
 from mcap.reader import NonSeekingReader
 from mcap.writer import Writer
 
-from appliance.domain import DetectedFrame, Fix, Observation, Plot, Report
+from appliance.domain import DetectedFrame, Estimate, Fix, Observation, Plot, Report
 from appliance.errors import BadRecord, Stop
 
-_KINDS: Final[Mapping[str, type[DetectedFrame] | type[Plot] | type[Fix] | type[Report]]] = {
-    kind.__name__: kind for kind in (DetectedFrame, Plot, Fix, Report)
+_KINDS: Final[Mapping[str, type[DetectedFrame] | type[Plot] | type[Fix] | type[Report] | type[Estimate]]] = {
+    kind.__name__: kind for kind in (DetectedFrame, Plot, Fix, Report, Estimate)
 }
 _TICK: Final = "tick"
 _END: Final = "end"
