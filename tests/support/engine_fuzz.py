@@ -104,7 +104,7 @@ def main(words: list[str]) -> int:
     count, seed = (int(word) for word in (*words, *("100000", "1")[len(words) :]))
     with tempfile.TemporaryDirectory() as folder:
         reasons = campaign(Path(folder), count, seed)
-    print(f"{reasons.total()} damaged engines, none loaded: {dict(reasons.most_common())}")
+    sys.stdout.write(f"{reasons.total()} damaged engines, none loaded: {dict(reasons.most_common())}\n")
     return 0
 
 
