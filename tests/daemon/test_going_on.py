@@ -95,6 +95,7 @@ def test_a_status_with_a_damaged_outbox_set_aside_and_no_recording_is_told() -> 
         waiting=0,
         kept=0,
         bytes=0,
+        waiting_bytes=0,
         put=0,
         acknowledged=0,
         shed={},
