@@ -33,6 +33,8 @@ MODEL = REPOSITORY / "models" / "harbour"
 PRODUCT = "acme/people"
 TARGET = 0.8
 MIB = 1024 * 1024
+#: How often a running command is looked at; it also bounds how late its end is noticed.
+LOOK_S = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,14 +59,28 @@ def cost(command: Sequence[str], runs: int, environment: dict[str, str] | None =
 def _once(command: Sequence[str], environment: dict[str, str] | None) -> Cost:
     begun = time.perf_counter()
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
+    peak = 0
+    while not (waited := os.wait4(child.pid, os.WNOHANG))[0]:
+        peak = max(peak, _most_held(child.pid))
+        time.sleep(LOOK_S)
+    wall_s = time.perf_counter() - begun
+    _, status, usage = waited
     assert child.stderr is not None
     said = child.stderr.read()
-    _, status, usage = os.wait4(child.pid, 0)
-    wall_s = time.perf_counter() - begun
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         raise SystemExit(f"{' '.join(command)}: exit {child.returncode}: {said.decode(errors='replace')[-500:]}")
-    return Cost(wall_s=wall_s, cpu_s=usage.ru_utime + usage.ru_stime, peak_bytes=usage.ru_maxrss * 1024)
+    return Cost(wall_s=wall_s, cpu_s=usage.ru_utime + usage.ru_stime, peak_bytes=peak)
+
+
+def _most_held(pid: int) -> int:
+    """The most memory that a process has held since it became the program that it is; its ru_maxrss would count what
+    held it before."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
 
 
 def make_stick(folder: Path, name: str, payload: Path) -> list[str]:

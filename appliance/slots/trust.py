@@ -23,7 +23,7 @@ from appliance.bundles.state import MAX_STATE_BYTES, TrustState, encode_state, p
 from appliance.bundles.tuf7 import Metadata, Root
 from appliance.errors import BundleRefused, UsageError
 from appliance.slots.anchor import Witness, digest_of
-from appliance.slots.disk import Disk, read_small
+from appliance.slots.disk import Disk, read_small, storage
 
 MAX_UNIT_BYTES: Final = 64 * 1024
 
@@ -128,11 +128,12 @@ class TrustStore:
     def stage(self, work: Path) -> Staged:
         """A copy of the accepted metadata for python-tuf to work on."""
         history = work / "root_history"
-        history.mkdir(parents=True)
-        for source, target in ((self.folder / "tuf", work), (self.folder / "tuf" / "root_history", history)):
-            if source.is_dir():
-                for path in sorted(source.glob("*.json")):
-                    (target / path.name).write_bytes(read_small(path, MAX_TARGETS_BYTES) or b"")
+        with storage():
+            history.mkdir(parents=True)
+            for source, target in ((self.folder / "tuf", work), (self.folder / "tuf" / "root_history", history)):
+                if source.is_dir():
+                    for path in sorted(source.glob("*.json")):
+                        (target / path.name).write_bytes(read_small(path, MAX_TARGETS_BYTES) or b"")
         return Staged(work)
 
     def commit_roots(self, staged: Staged) -> int:
@@ -174,6 +175,10 @@ class Staged:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def begun(self) -> bool:
+        """Whether python-tuf has put the first root there."""
+        return (self.folder / "root_history" / "1.root.json").is_file()
 
     def raw_root(self, version: int) -> bytes:
         return (self.folder / "root_history" / f"{version}.root.json").read_bytes()

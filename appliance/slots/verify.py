@@ -38,6 +38,7 @@ from appliance.bundles.state import TrustState
 from appliance.bundles.tuf7 import Metadata, MetaFile, Root, Targets, Updater, set_reference_time
 from appliance.errors import BundleRefused
 from appliance.slots.ahead import WORTH_BYTES, ahead
+from appliance.slots.disk import storage
 from appliance.slots.fetcher import MediaFetcher, read_bounded
 from appliance.slots.media import Media
 from appliance.slots.translate import translated
@@ -183,13 +184,13 @@ def _refresh(
     fetcher: MediaFetcher, trust: TrustStore, staged: Staged, request: Request, reference: Reference
 ) -> Updater:
     """The TUF client workflow on the copy; afterwards newer roots are kept even where the rest was refused."""
-    with translated(fetcher):
+    with translated(fetcher), storage():  # what the stick does wrong is told by the media; what is left is our disk
         try:
             updater = Updater(str(staged.folder), METADATA, None, TARGETS, fetcher, CONFIG, bootstrap=trust.anchor())
             set_reference_time(updater, reference.now_ns)
             updater.refresh()
         finally:
-            if request.commit_roots:
+            if request.commit_roots and staged.begun():
                 trust.commit_roots(staged)
     clock = "" if reference.clock == "believed" else f" (the device's clock is {reference.clock} and was not believed)"
     request.say(Check(name="time", says=f"nothing had expired at {_utc(reference.now_ns)}{clock}"))
@@ -244,7 +245,7 @@ def _release(
 ) -> tuple[Release, str, Metadata[Targets], tuple[Signers, ...]]:
     """The release that the role responsible for the product signed, and who that was."""
     path = target_path(request.product, RELEASE_FILE)
-    with translated(chain.fetcher):
+    with translated(chain.fetcher), storage():
         info = chain.updater.get_targetinfo(path)
     if info is None:
         raise BundleRefused("no-such-product", f"no role that may speak for {request.product} offers it")

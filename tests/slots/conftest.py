@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 import tarfile
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,6 +28,9 @@ from export.repository import Repository
 from tests.support.networks import MANIFEST, small_network
 
 PRODUCT = "acme/people"
+#: A refusal costs no more than this, whatever is on the stick.
+REFUSED_WITHIN_CPU_S = 20.0
+REFUSED_WITHIN_KIB = 128 * 1024
 NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
 
 
@@ -189,9 +194,12 @@ class Device:
         """Asserts everything that must hold when a stick is refused; returns the message."""
         seen, lines = self.seen(), len(self.audit())
         outside = sorted(path.name for path in self.state.parent.iterdir())
+        begun, held = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         with pytest.raises(BundleRefused) as caught:
             self.slots.install(stick, product, now_ns)
         assert caught.value.reason == reason, str(caught.value)
+        assert time.process_time() - begun < REFUSED_WITHIN_CPU_S
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held < REFUSED_WITHIN_KIB
         assert caught.value.exit_code == 3
         assert reason in REASONS
         assert self.seen() == seen, "the device is not as it was"
