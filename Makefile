@@ -9,7 +9,7 @@ SYSTEM := $(VENV)/.system
 
 export OMP_NUM_THREADS := 1
 
-.PHONY: asyncapi demo test check lint types floors bench crash fuzz lock clean help
+.PHONY: asyncapi demo test check lint types floors bench crash fuzz lock test-export clean help
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -58,9 +58,18 @@ asyncapi:
 	mkdir -p .cache/asyncapi
 	cd .cache/asyncapi && npm pack --silent @asyncapi/specs@6.11.1 && tar xzf asyncapi-specs-6.11.1.tgz --strip-components 2 'package/schemas/3.0.0-without-$$id.json' && rm asyncapi-specs-6.11.1.tgz
 
+## make test-export   the bench's tests that need torch and transformers, in a .venv-export of their own (some 2 GiB)
+test-export: .venv-export/.ready
+	.venv-export/bin/python -m pytest tests/export/test_fromtorch.py tests/export/test_transformers.py
+
+.venv-export/.ready: pyproject.toml | $(READY)
+	$(PYTHON) -m venv .venv-export
+	.venv-export/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,export]'
+	touch $@
+
 ## make clean   remove what make has made
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache
+	rm -rf $(VENV) .venv-export .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache
 
 $(READY): requirements.lock pyproject.toml .ci/system
 	bash .ci/system python

@@ -1,5 +1,7 @@
 """``python -m export``: the integrator's bench as commands, one for each person of the chain.
 
+    import KIND …       a manifest for a network that others made: yolox, detr, any
+    onnx FILE:FACTORY … a torch module as the ONNX that its manifest promises
     quantize MODEL …    INT8 for TensorRT and for the CPU, with its accuracy
     parity A B …        do two networks answer alike?
     card …              what a person must know of a model
@@ -25,6 +27,7 @@ from typing import Final
 from cyclopts import App, CycloptsError
 
 from appliance.errors import ApplianceError, UsageError
+from export.commands.bringing import import_app
 from export.commands.console import note
 from export.commands.model import model_app
 from export.commands.release import release_app
@@ -40,6 +43,7 @@ app = App(
     result_action="return_value",
 )
 app.command(trust_app)
+app.command(import_app)
 app.command(model_app, name="*")
 app.command(release_app, name="*")
 

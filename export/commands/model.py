@@ -1,4 +1,4 @@
-"""What is done to a network before it is bundled: ``quantize``, ``parity``, ``card``."""
+"""What is done to a network before it is bundled: ``onnx``, ``quantize``, ``parity``, ``card``."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import msgspec
 from cyclopts import App, Parameter
 
 from appliance.bundles.manifest import Manifest
+from appliance.errors import UsageError
 from appliance.slots.verify import digest_file
-from export import accuracy, agreement, parity, pictures, progress, quantise, trial
+from export import accuracy, agreement, fromtorch, parity, pictures, progress, quantise, trial
 from export import card as cards
 from export.commands.console import Json, line, note, print_json
 from export.facts import facts_of
@@ -29,6 +30,37 @@ Limit = Annotated[int, Parameter(name="--limit", help="How many pictures at most
 
 FEWEST_TO_HOLD_BACK = 8
 """With fewer pictures all of them calibrate and judge, and the report says so."""
+
+
+@model_app.command(name="onnx")
+def onnx_(
+    source: Annotated[str, Parameter(help="PYTHON_FILE:FACTORY, or a folder with network.py:deployed.")],
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="The ONNX file.")],
+    manifest: Annotated[Path | None, Parameter(help="The manifest; that of the folder if not given.")] = None,
+    weights: Annotated[Path | None, Parameter(help="Given to the factory.")] = None,
+    opset: int = fromtorch.LEAST_OPSET,
+    external_data: Annotated[
+        bool, Parameter(negative="", help="Weights in a second file, for other runtimes: a device refuses it.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Export a torch module to the ONNX that its manifest promises, and check it. Runs the module's own Python."""
+    factory, beside = fromtorch.load_factory(source)
+    page = manifest or beside
+    if page is None:
+        raise UsageError("--manifest: expected the manifest; there is none beside the module")
+    with progress.shown("steps", quiet=json) as show:
+        made = fromtorch.export(factory, trial.read_manifest(page), weights=weights, opset=opset, progress=show)
+    fromtorch.save(made.model, out, external_data=external_data)
+    facts = facts_of(out)
+    if json:
+        print_json({"onnx": str(out), "sha384": facts.sha384, "checks": {each.name: each.says for each in made.checks}})
+        return
+    for each in made.checks:
+        line(f"checked {each.name}: {each.says}")
+    line(f"wrote {out}, {facts.length_bytes} bytes, {facts.parameters} parameters, SHA-384 {facts.sha384}")
 
 
 @model_app.command

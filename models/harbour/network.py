@@ -7,9 +7,13 @@ the exported graph takes uint8 pictures as they are and gives boxes, scores and 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from models.harbour.pictures import HEIGHT_PX, LABELS, WIDTH_PX
 
 STRIDE = 4
 TOP = 40
@@ -87,3 +91,11 @@ class Deployed(nn.Module):
         corners = torch.cat([self.centres - distances[..., :2], self.centres + distances[..., 2:]], dim=-1)
         boxes = corners.gather(1, cells.unsqueeze(-1).expand(-1, -1, 4))
         return boxes, scores, labels
+
+
+def deployed(weights: Path | None = None) -> Deployed:
+    """What ``python -m export onnx models/harbour`` exports; without weights it is untrained, with the same shapes."""
+    network = Heatmap(len(LABELS))
+    if weights is not None:
+        network.load_state_dict(torch.load(weights, weights_only=True))
+    return Deployed(network, HEIGHT_PX, WIDTH_PX)

@@ -2,10 +2,10 @@
 
     python -m models.harbour.train render  PICTURES.npz
     python -m models.harbour.train learn   PICTURES.npz WEIGHTS.pt --steps 2500 [--begin OLDER.pt --rate 1e-3]
-    python -m models.harbour.train export  WEIGHTS.pt   models/harbour/harbour.onnx
+    python -m export onnx models/harbour --weights WEIGHTS.pt --out models/harbour/harbour.onnx
 
-``render`` needs the project alone; the others need the ``export`` extra (torch, onnx, onnxscript, onnxslim). One thread
-is enough. ``python -m models.harbour.examine`` then writes the figures into the card.
+``render`` needs the project alone; the others need the ``export`` extra. One thread is enough.
+``python -m models.harbour.examine`` then writes the figures into the card.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.harbour.network import STRIDE, Deployed, Heatmap
+from models.harbour.network import STRIDE, Heatmap
 from models.harbour.pictures import HEIGHT_PX, LABELS, WIDTH_PX, render
 
 ROWS, COLUMNS = HEIGHT_PX // STRIDE, WIDTH_PX // STRIDE
@@ -135,38 +135,6 @@ def learn(source: Path, target: Path, *, steps: int, rate: float, begin: Path | 
     torch.save(mean.module.state_dict(), target)
 
 
-def export(source: Path, target: Path) -> None:
-    """ONNX, opset 20, batch 1 to 8, weights inside, simplified."""
-    import onnx  # noqa: PLC0415 - only this step needs the exporter
-    import onnxslim  # noqa: PLC0415
-
-    network = Heatmap(len(LABELS))
-    network.load_state_dict(torch.load(source, weights_only=True))
-    deployed = Deployed(network, HEIGHT_PX, WIDTH_PX).eval()
-    picture = torch.zeros((2, HEIGHT_PX, WIDTH_PX, 3), dtype=torch.uint8)
-    program = torch.onnx.export(
-        deployed,
-        (picture,),
-        dynamo=True,
-        opset_version=20,
-        input_names=["picture"],
-        output_names=["boxes", "scores", "labels"],
-        dynamic_shapes={"picture": {0: torch.export.Dim("batch", min=1, max=8)}},
-        external_data=False,
-    )
-    slim = onnxslim.slim(program.model_proto)
-    del slim.metadata_props[:]
-    for node in slim.graph.node:
-        del node.metadata_props[:]
-        node.doc_string = ""
-    for value in (*slim.graph.value_info, *slim.graph.input, *slim.graph.output, *slim.graph.initializer):
-        if hasattr(value, "metadata_props"):
-            del value.metadata_props[:]
-        value.doc_string = ""
-    onnx.checker.check_model(slim, full_check=True)
-    target.write_bytes(slim.SerializeToString())
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m models.harbour.train", description=__doc__.splitlines()[0])
     steps = parser.add_subparsers(dest="step", required=True)
@@ -180,13 +148,10 @@ def main() -> None:
     two.add_argument("--steps", type=int, default=2500)
     two.add_argument("--rate", type=float, default=PEAK_RATE)
     two.add_argument("--begin", type=Path, help="go on from these weights")
-    three = steps.add_parser("export")
-    three.add_argument("weights", type=Path)
-    three.add_argument("model", type=Path)
     arguments = parser.parse_args()
     if arguments.step == "render":
         render(arguments.pictures, arguments.places, arguments.casts)
-    elif arguments.step == "learn":
+    else:
         learn(
             arguments.pictures,
             arguments.weights,
@@ -194,8 +159,6 @@ def main() -> None:
             rate=arguments.rate,
             begin=arguments.begin,
         )
-    else:
-        export(arguments.weights, arguments.model)
 
 
 if __name__ == "__main__":
