@@ -36,6 +36,7 @@ from hil.scene.world import Ground, motion
 
 NS = 1_000_000_000
 GRANT_BYTES = 6340
+SOLENT_S = 1800
 CHANGE = Significance(deviation_sigmas=0.5, deviation_m=1.0, move_m=25.0, existence_step=0.1, refresh_ns=5 * NS)
 THIN = replace(CHANGE, deviation_m=10.0, move_m=100.0, refresh_ns=30 * NS)
 _entities = msgspec.json.Decoder(EntityBody)
@@ -111,12 +112,12 @@ def run(source: Source, change: Significance, settings: RadioSettings | None) ->
 
 
 def _steps(path: OnePath, plots: Iterable[Plot]) -> Iterator[tuple[tuple[Result, ...], int]]:
-    """Observations, and ticks of a quarter of a second between them."""
+    """Observations, and ticks of a second between them."""
     at_ns = 0
     for plot in plots:
         at_ns = at_ns or plot.observed_ns
-        while plot.observed_ns - at_ns > NS // 4:
-            at_ns += NS // 4
+        while plot.observed_ns - at_ns > NS:
+            at_ns += NS
             yield path.tick(at_ns), at_ns
         at_ns = max(at_ns, plot.observed_ns)
         yield path.step(plot, at_ns), at_ns
@@ -165,20 +166,21 @@ def solent() -> Source:
             plots.append(item)
     feed.stop()
     plots.sort(key=lambda plot: plot.observed_ns)
+    plots = [plot for plot in plots if plot.observed_ns - plots[0].observed_ns < SOLENT_S * NS]
     return Source(
         name="Solent AIS",
         origin=Geodetic(latitude_deg=50.8, longitude_deg=-1.2),
         plots=plots,
-        entity_interval_ns=NS,
+        entity_interval_ns=2 * NS,
     )
 
 
 def demo() -> Source:
-    """Ten minutes of the harbour, each thing reported once a second with five metres of noise."""
+    """Five minutes of the harbour, each thing reported once a second with five metres of noise."""
     scene = harbour(1, 1_900_000_000 * NS)
     ground, rng = Ground(scene.origin), np.random.default_rng(1)
     plots = []
-    for second in range(600):
+    for second in range(300):
         for number, thing in enumerate(scene.things):
             moved = motion(thing.loop, float(second))
             noise = rng.normal(0.0, 5.0, 2)

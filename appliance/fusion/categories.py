@@ -49,6 +49,10 @@ def _prior() -> Weights:
 
 _PRIOR: Final = _prior()
 _HOLDS: Final = np.array([[float(said != UNKNOWN and is_a(atom, said)) for atom in CATEGORIES] for said in CATEGORIES])
+_ROOTS: Final = tuple(name for name in CATEGORIES if "/" not in name)
+_KINDS: Final = {root: tuple(name for name in CATEGORIES if name.startswith(root + "/")) for root in _ROOTS}
+_UNDER: Final = {name: tuple(i for i, atom in enumerate(CATEGORIES) if is_a(atom, name)) for name in CATEGORIES}
+"""Which atoms count for a name; looked up for every entity at every telling, so it is not worked out there."""
 _MASS: Final = np.maximum(_HOLDS @ _PRIOR, 1e-12)
 
 
@@ -88,9 +92,10 @@ def distribution(logs: Weights) -> Weights:
 
 def best(weights: Weights) -> str:
     """The heaviest branch, and within it the kind that holds more than half of the branch."""
-    mass = {name: float(sum(weights[INDEX[atom]] for atom in CATEGORIES if is_a(atom, name))) for name in CATEGORIES}
-    root = max((name for name in CATEGORIES if "/" not in name), key=lambda name: (mass[name], name))
-    kinds = [name for name in CATEGORIES if name.startswith(root + "/")]
+    values = weights.tolist()
+    mass = {name: sum(values[i] for i in under) for name, under in _UNDER.items()}
+    root = max(_ROOTS, key=lambda name: (mass[name], name))
+    kinds = _KINDS[root]
     if kinds:
         kind = max(kinds, key=lambda name: (mass[name], name))
         if mass[kind] > 0.5 * mass[root]:
@@ -100,7 +105,7 @@ def best(weights: Weights) -> str:
 
 def as_mapping(weights: Weights) -> dict[str, float]:
     """By name, in the tree's order."""
-    return {name: float(weights[i]) for i, name in enumerate(CATEGORIES)}
+    return dict(zip(CATEGORIES, weights.tolist(), strict=True))
 
 
 def nothing_known() -> Weights:

@@ -112,7 +112,13 @@ class Mosquitto:
         self.kill(signal.SIGTERM)
 
     def _config(self) -> str:
-        lines = ["persistence false", *_as_root(), f"listener {self.port} 127.0.0.1", self.extra]
+        lines = [
+            "persistence false",
+            "set_tcp_nodelay true",
+            *_as_root(),
+            f"listener {self.port} 127.0.0.1",
+            self.extra,
+        ]
         if self.ca is None:
             return "\n".join([*lines, "allow_anonymous true", ""])
         server = self.ca.issue("broker", server=True)
