@@ -55,7 +55,8 @@ def _ticks(series: dict[str, Points], place: object) -> list[str]:
     first = next(iter(series.values()))
     every = [y for line in series.values() for _, y in line]
     out = [
-        f'<text x="{place(x, y)[0]:.0f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{x:g}</text>' for x, y in first
+        f'<text x="{place(x, y)[0]:.0f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{round(x, 2):g}</text>'
+        for x, y in first
     ]
     return out + [
         f'<text x="{LEFT - 6}" y="{place(first[0][0], y)[1] + 4:.0f}" text-anchor="end">{y:.3g}</text>'

@@ -228,6 +228,7 @@ def compare(sizes: Iterable[int]) -> None:
             until_s = PEER_S.get(n, 10.0)
             ours, peer = run(n, SEED, until_s=until_s), peer_run(n, SEED, until_s)
             cells = [f"{x[key]}" for key in ("gospa", "idsw") for x in (ours, peer)]
+            print(f"{n} targets: ours {ours}\nStone Soup {peer}", file=sys.stderr, flush=True)
             times = f"{ours['ms']:.2f}", f"{peer['ms']:.1f}", f"{peer['ms'] / ours['ms']:.0f}"
             beside.row(str(n), f"{until_s:.0f}", *cells, *times)
     print(table)
