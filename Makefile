@@ -58,7 +58,7 @@ asyncapi:
 	mkdir -p .cache/asyncapi
 	cd .cache/asyncapi && npm pack --silent @asyncapi/specs@6.11.1 && tar xzf asyncapi-specs-6.11.1.tgz --strip-components 2 'package/schemas/3.0.0-without-$$id.json' && rm asyncapi-specs-6.11.1.tgz
 
-## make test-export   the bench's tests that need torch and transformers, in a .venv-export of their own (some 2 GiB)
+## make test-export   the bench's tests that need torch and transformers, in a .venv-export of their own (torch is several GiB)
 test-export: .venv-export/.ready
 	.venv-export/bin/python -m pytest tests/export/test_fromtorch.py tests/export/test_transformers.py
 

@@ -94,6 +94,7 @@ def _deployed(folder: Path, prepared: Mapping[str, Any]) -> Any:
             return answer.pred_boxes, answer.logits.sigmoid()
 
     transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
     inner = transformers.AutoModelForObjectDetection.from_pretrained(
         folder, local_files_only=True, use_safetensors=True, trust_remote_code=False
     )
