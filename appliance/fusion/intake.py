@@ -200,6 +200,11 @@ def _altitudes(plots: list[Plot]) -> Any:
 
 
 _NO_RATE: Final = np.array([[0.0, -1.0]])
+_USUAL: Final = 1_024
+"""Looks of up to so many plots share what says "none" of each of them; the scan only reads it."""
+_ZEROS: Final = np.zeros(_USUAL)
+_STILL: Final = np.zeros((_USUAL, 2))
+_NEGATIVE: Final = np.full(_USUAL, -1.0)
 NO_PLOTS: Final = Laid([], POSITION, np.zeros((0, 2)), np.zeros((0, 2, 2)), np.zeros((0, 2)))
 
 
@@ -239,7 +244,7 @@ def make_look(laid: Laid, base_ns: int, density_per_m2: float, locks: Index, gai
     """The arrays that a compiled scan reads. ``locks`` (J,) slots that identities point to; ``mobile`` (J, 2) codes."""
     count = len(laid.plots)
     velocity, variance = _velocities(laid.plots)
-    rate = _NO_RATE.repeat(count, 0) if laid.rate is None else laid.rate
+    rate, rate_var = _rates(laid, count)
     kinds: Index = np.empty(count, np.int64)
     kinds[:] = laid.kind
     log_density = math.log(density_per_m2)
@@ -251,8 +256,8 @@ def make_look(laid: Laid, base_ns: int, density_per_m2: float, locks: Index, gai
         time_s=np.array([(p.observed_ns - base_ns) * 1e-9 for p in laid.plots], np.float64),
         velocity=velocity,
         velocity_var=variance,
-        rate=rate[:, 0].copy(),
-        rate_var=rate[:, 1].copy(),
+        rate=rate,
+        rate_var=rate_var,
         log_density=(log_density, log_density + math.log(_BEARING_AREA_M2)),
         lock=locks,
         lock_gain=gain,
@@ -260,11 +265,19 @@ def make_look(laid: Laid, base_ns: int, density_per_m2: float, locks: Index, gai
     )
 
 
+def _rates(laid: Laid, count: int) -> tuple[Array, Array]:
+    if laid.rate is None and count <= _USUAL:
+        return _ZEROS[:count], _NEGATIVE[:count]
+    both = _NO_RATE.repeat(count, 0) if laid.rate is None else laid.rate
+    return both[:, 0].copy(), both[:, 1].copy()
+
+
 def _velocities(plots: list[Plot]) -> tuple[Array, Array]:
-    velocity = np.zeros((len(plots), 2))
-    variance = np.empty(len(plots))
-    variance[:] = -1.0
-    for i in [i for i, plot in enumerate(plots) if plot.velocity_mps is not None]:
+    moving = [i for i, plot in enumerate(plots) if plot.velocity_mps is not None]
+    if not moving and len(plots) <= _USUAL:
+        return _STILL[: len(plots)], _NEGATIVE[: len(plots)]
+    velocity, variance = np.zeros((len(plots), 2)), np.full(len(plots), -1.0)
+    for i in moving:
         plot = plots[i]
         said, var = plot.velocity_mps, plot.velocity_variance_m2ps2
         if said is None or var is None or not (math.isfinite(var) and var > 0.0):
