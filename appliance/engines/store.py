@@ -90,7 +90,7 @@ class EngineStore:
             with os.fdopen(descriptor, "rb") as file:
                 header, plan = open_sealed(file, binding, device_key(self.folder))
         except EngineRefused as e:
-            return NotStored(reason=e.reason, says=f"{path.name}: {e}")
+            return NotStored(reason=e.reason, says=f"{path.name}: {str(e).removesuffix(f' [{e.reason}]')}")
         except OSError as e:
             return NotStored(reason="engine-format", says=f"{path.name}: {e.strerror}")
         return StoredEngine(binding=header.binding, facts=header.facts, plan=plan)
@@ -186,6 +186,6 @@ def _listed(path: Path) -> Listed:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
             return Listed(name=path.name, size_bytes=size, header=read_header(file)[0])
     except EngineRefused as e:
-        return Listed(name=path.name, size_bytes=size, header=None, says=str(e))
+        return Listed(name=path.name, size_bytes=size, header=None, says=str(e).removesuffix(f" [{e.reason}]"))
     except OSError as e:
         return Listed(name=path.name, size_bytes=size, header=None, says=str(e.strerror))
