@@ -237,7 +237,8 @@ def _exported(module: Any, manifest: Manifest, feed: tuple[Any, ...], opset: int
                 verbose=False,
             )
     except Exception as e:  # boundary "torch": the exporter raises whatever its passes raise
-        reason = (str(e).strip() or type(e).__name__).splitlines()[0]
+        root = e.__cause__ or e  # the exporter wraps what happened in advice
+        reason = (str(root).strip() or type(root).__name__).splitlines()[0]
         raise UsageError(f"torch cannot export the module: {reason}") from e
     finally:
         logging.disable(level)

@@ -42,7 +42,7 @@ def _save(kind: str, folder: Path) -> None:
         model = transformers.DFineForObjectDetection(config)
     else:
         backbone = transformers.RTDetrResNetConfig(
-            embedding_size=8, hidden_sizes=[16, 24, 32, 40], depths=[1, 1, 1, 1], layer_type="basic",
+            embedding_size=16, hidden_sizes=[16, 24, 32, 40], depths=[1, 1, 1, 1], layer_type="basic",
             out_features=["stage2", "stage3", "stage4"],
         )  # fmt: skip
         config = transformers.RTDetrV2Config(backbone_config=backbone, encoder_in_channels=[24, 32, 40], **small)
