@@ -51,7 +51,7 @@ class Place:
     reader_tls: TlsFiles | None = None
 
 
-def unit(place: Place, stop: Any) -> None:
+def unit(place: Place, stop: Any, up: Any) -> None:
     """Seal and publish until killed, or until ``stop`` is set; then close the epoch and wait for the broker."""
     device = PrivateIdentity.from_json(place.device)
     reader = PrivateIdentity.from_json(place.recipient).public
@@ -65,6 +65,7 @@ def unit(place: Place, stop: Any) -> None:
     while not stop.is_set():
         topic = f"edge/v1/{UNIT}/entity/{number % ENTITIES}"
         publisher.publish([Result(topic=topic, priority="entity", payload=b"%d" % number)])
+        up.set()
         number += 1
         due_s += 1 / RATE
         time.sleep(max(due_s - time.monotonic(), 0.0))
@@ -77,12 +78,14 @@ def unit(place: Place, stop: Any) -> None:
     outbox.close()
 
 
-def listener(place: Place, stop: Any) -> None:
+def listener(place: Place, stop: Any, up: Any) -> None:
     """Keep every result until killed, or until ``stop`` is set."""
     recipient = PrivateIdentity.from_json(place.recipient)
     device = PublicIdentity.from_json(PrivateIdentity.from_json(place.device).public.to_json())
     with Reader(place.url, recipient, [device], place.inbox, tls=place.reader_tls) as reader:
         while not stop.is_set():
+            if reader.status().state == "connected":
+                up.set()
             result = reader.take(0.1)
             if isinstance(result, Opened | Closed):
                 _keep(reader, result, stop)
@@ -112,11 +115,12 @@ class Program:
     place: Place
     process: BaseProcess | None = None
     stop: Any = None
+    up: Any = None
     kills: int = 0
 
     def start(self) -> None:
-        self.stop = _CONTEXT.Event()
-        self.process = _CONTEXT.Process(target=self.target, args=(self.place, self.stop), daemon=True)
+        self.stop, self.up = _CONTEXT.Event(), _CONTEXT.Event()
+        self.process = _CONTEXT.Process(target=self.target, args=(self.place, self.stop, self.up), daemon=True)
         self.process.start()
 
     def kill(self) -> None:

@@ -23,7 +23,11 @@ from appliance.sealing.wire import split_frame
 from tests.crash.parts import RATE, UNIT, Books, Place, Program, listener, unit
 from tests.support.provisioned import ProvisionedBroker, context_of
 
-GAP_S = (0.1, 1.0)
+GAP_S = (0.05, 0.6)
+START_UP_SHARE = 0.2
+"""Of the moments fall into the start of what was killed before; the others come when all is up and the load runs.
+A recipient keeps the last 64 epochs of a unit open; where nothing gets up between two kills, older ones are lost."""
+UP_S = 60.0
 SETTLED_S = 90.0
 
 
@@ -74,7 +78,11 @@ def test_each_killed_at_random_moments_and_every_frame_is_opened_once(
     chance.shuffle(kinds)
     started, lived = time.monotonic(), 0
     for kind in kinds:
-        time.sleep(chance.uniform(*GAP_S))
+        gap_s, in_start_up = chance.uniform(*GAP_S), chance.random() < START_UP_SHARE
+        if not in_start_up:
+            assert sending.up.wait(UP_S)
+            assert listening.up.wait(UP_S)
+        time.sleep(gap_s)
         before = len(books.durable)
         if kind == "unit":
             sending.kill()
@@ -105,7 +113,7 @@ def test_each_killed_at_random_moments_and_every_frame_is_opened_once(
     )
     assert (missing, twice, extra, nonces_reused) == (set(), set(), set(), [])
     assert books.shed == set()
-    assert lived > moments // 3, "the load ran at most moments"
+    assert lived >= moments * 0.6, "the load ran at most moments"
     assert len(witness.texts) > len(books.durable) // 2, "the witness heard the traffic"
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import ssl
 import subprocess
 import threading
@@ -45,7 +47,7 @@ class ProvisionedBroker:
         assert program is not None
         with (self.folder / "log").open("ab") as log:
             command = [*wrapper, program, "-c", str(self.folder / "mosquitto.conf")]
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         until(lambda: _listens(self.port), 10)
 
     def kill(self) -> None:
@@ -56,7 +58,7 @@ class ProvisionedBroker:
 
     def stop(self) -> None:
         if self.process is not None:
-            self.process.terminate()
+            os.killpg(self.process.pid, signal.SIGTERM)  # a wrapper passes no signal on
             self.process.wait(10)
             self.process = None
 
