@@ -1,7 +1,7 @@
 """Scores the image-plane tracker on sequences in MOTChallenge layout: ``python -m benchmarks.mot FOLDER``.
 
 Reads ``FOLDER/<sequence>/det/det.txt`` and, where they are, ``gt/gt.txt`` and ``seqinfo.ini``; writes one result file
-per sequence; prints HOTA, MOTA and IDF1 by the ``trackeval`` package (not a dependency: install it for this) and the
+per sequence; prints HOTA, MOTA and IDF1 by the ``trackeval`` package (extra ``benchmark``) and the
 milliseconds that the tracker takes for one frame. Results are online: nothing is filled in afterwards.
 """
 

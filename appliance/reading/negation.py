@@ -18,6 +18,7 @@ from typing import Final, Literal
 from appliance.reading.clauses import Layout
 from appliance.reading.lexicon import Lexicon
 from appliance.reading.mentions import Mention
+from appliance.reading.places import Place
 from appliance.reading.text import Token
 
 Verdict = Literal["said", "denied", "dropped"]
@@ -31,6 +32,12 @@ _ASKED_REACH: Final = 3
 _WANTED_REACH: Final = 3
 _BRIEF: Final = 2
 """Words of a segment that says *nothing* and nothing else."""
+_TO_A_PLACE: Final = frozenset(
+    ("at", "the", "on", "by", "near", "in", "over", "around", "under", "a", "au", "aux", "à", "la", "le", "les", "l'",
+     "sur", "sous", "près", "de", "du", "des", "dans", "an", "am", "der", "dem", "den", "auf", "bei", "beim", "unter",
+     "im", "op", "um", "ënner", "un")
+)  # fmt: skip
+"""Words that lead to a place and say nothing themselves: *nothing at the bridge* is as brief as *nothing*."""
 _HEDGED: Final = 0.7
 """*Possibly*, *vielleicht*: lowers the confidence of what the segment says."""
 _NE: Final = frozenset(("ne", "n'"))
@@ -227,7 +234,7 @@ def hedge(layout: Layout, mention: Mention) -> float:
 
 
 def nothing_seen(
-    layout: Layout, denials: Sequence[Negator], found: Sequence[Mention]
+    layout: Layout, denials: Sequence[Negator], found: Sequence[Mention], places: Sequence[tuple[int, Place]]
 ) -> tuple[tuple[Negator, str], ...]:
     """(negator, category) where the report denies everything, or everybody aboard, without naming a thing."""
     taken: list[tuple[Negator, str]] = []
@@ -242,7 +249,17 @@ def nothing_seen(
         clause = layout.clause[denial.start]
         if any(layout.clause[mention.start] == clause and mention.begin >= denial.start for mention in found):
             continue
-        brief = denial.kind == "nothing" and (denial.stop - denial.start > 1 or len(words) <= _BRIEF)
+        brief = denial.kind == "nothing" and (
+            denial.stop - denial.start > 1 or len(words) <= _BRIEF or _only_there(layout, denial, words, places)
+        )
         if brief or _says_seen(layout, denial, start, stop):
             taken.append((denial, "unknown" if denial.kind == "nothing" else "person"))
     return tuple(taken)
+
+
+def _only_there(layout: Layout, denial: Negator, words: Sequence[int], places: Sequence[tuple[int, Place]]) -> bool:
+    """Whether a segment says *nothing*, a place, and no word more: *nothing new at the bridge* denies no thing."""
+    start, stop = layout.extent(denial.start, layout.segment)
+    there = any(start <= i < stop and place.position is not None and place.role == "at" for i, place in places)
+    rest = set(words) - set(range(denial.start, denial.stop))
+    return there and all(layout.items[i].text in _TO_A_PLACE for i in rest)

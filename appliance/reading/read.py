@@ -194,9 +194,10 @@ class _Claims:
         return tuple(self._claim(index, *entry) for index, entry in enumerate(entries))
 
     def _nothing(self) -> tuple[Mention, ...]:
+        places = [(marked.index, marked.value) for marked in self._facts.places]
         return tuple(
             Mention(denial.start, denial.start, denial.stop, category, 0, 1.0)
-            for denial, category in nothing_seen(self._facts.layout, self._denials, self._found)
+            for denial, category in nothing_seen(self._facts.layout, self._denials, self._found, places)
         )[:MAX_CLAIMS]
 
     def _any_place(self, mention: Mention) -> Place | None:
