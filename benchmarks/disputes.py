@@ -307,7 +307,10 @@ def main() -> None:
     arguments = parser.parse_args()
     honest = run(arguments.seed, round(arguments.hours * 3600))
     print(f"{arguments.hours:g} h of honest traffic, {len(vessels())} vessels, seed {arguments.seed}:")
-    print(f"{len(honest.disputes)} disputes (goal 0), {honest.entities} entities, {honest.cpu_s:.0f} s CPU of fusion")
+    print(
+        f"{len(honest.disputes)} disputes (goal 0), {honest.entities} entities, {honest.cpu_s:.0f} s CPU of fusion",
+        flush=True,
+    )
     for _, when, says in honest.disputes:
         print(f"  at {when:.0f} s: {says}")
     table = Table(("vessel", "drift m/s", "flagged", "worst s from its beginning", "worst s from its 2 km"))

@@ -49,21 +49,6 @@ def test_an_entity_says_what_it_rests_on_and_what_would_be_without_it(
     assert "Without windscreen it would not be in the picture." in told
 
 
-@pytest.mark.slow
-def test_a_vessel_that_a_person_described_stands_without_the_report_and_not_without_ais(
-    mission: Callable[[str], Any], capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = mission("solent")
-    assert call(["explain", "235006680", "--recording", str(run.recording.path), "--json"]) == 0
-    body = json.loads(capsys.readouterr().out)
-    assert body["schema"] == "edge/explanation/1"
-    rests = {one["source_id"] for one in body["rests_on"]}
-    assert "ais" in rests
-    without = {one["source_id"]: one["there"] for one in body["without"]}
-    assert not without["ais"]
-    assert without.get("watch", True)
-
-
 def test_a_name_that_fits_no_entity_is_bad_usage(
     mission: Callable[[str], Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
