@@ -26,7 +26,7 @@ def _save(kind: str, folder: Path) -> None:
     torch.manual_seed(5)
     small: dict[str, Any] = {
         "encoder_hidden_dim": 32, "encoder_ffn_dim": 32, "encoder_attention_heads": 2, "d_model": 32,
-        "decoder_ffn_dim": 32, "decoder_attention_heads": 2, "decoder_layers": 2, "num_queries": 10,
+        "decoder_ffn_dim": 32, "decoder_attention_heads": 2, "decoder_layers": 2, "num_queries": 84,
         "num_denoising": 0, "id2label": {0: "person", 1: "car", 2: "lamp"}, "decoder_in_channels": [32, 32, 32],
     }  # fmt: skip
     if kind == "d_fine":
@@ -61,7 +61,7 @@ def test_a_folder_becomes_a_network_and_a_manifest_that_a_device_takes(bench: Pa
     page = parse_manifest((bench / "made" / "model.json").read_bytes())
     assert (page.labels, page.input.dtype, page.input.fit) == (("person", "car", "lamp"), "uint8", "stretch")
     facts = facts_of(bench / "made" / "model.onnx")
-    assert [str(value) for value in facts.outputs] == ["boxes float32 [1, 10, 4]", "scores float32 [1, 10, 3]"]
+    assert [str(value) for value in facts.outputs] == ["boxes float32 [1, 84, 4]", "scores float32 [1, 84, 3]"]
 
 
 FOLDER = {"model_type": "rt_detr", "id2label": {"0": "person"}}
