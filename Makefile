@@ -8,6 +8,8 @@ READY := $(VENV)/.ready
 SYSTEM := $(VENV)/.system
 
 export OMP_NUM_THREADS := 1
+# ONNX Runtime asks a collector of its maker for everything that imports it by itself, as some tests do.
+export ORT_DISABLE_TELEMETRY := 1
 
 .PHONY: asyncapi demo test check lint types floors bench crash fuzz lock test-export clean help
 

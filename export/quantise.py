@@ -30,6 +30,7 @@ from appliance.bundles.network import look_into
 from appliance.errors import BundleRefused, UsageError
 from appliance.inference.prepare import Preparer, lay_out
 from appliance.inference.runner import open_runner
+from appliance.quiet_onnxruntime import import_onnxruntime
 from export.facts import QUANTISED_OPS, graphs, opset_of, read_model
 from export.pictures import Picture
 from export.progress import Progress, no_progress
@@ -118,6 +119,7 @@ def require_symmetric(network: onnx.ModelProto) -> None:
 
 def _plain(model: Path, out: Path) -> None:
     """A copy that can be quantised: opset new enough, every node named, shapes known, batch norm folded."""
+    import_onnxruntime()  # first, so that it is silent
     from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: PLC0415 - imports half of onnx
 
     _, network = read_model(model)
@@ -148,6 +150,7 @@ def _require_something(model: Path, network: onnx.ModelProto, excluded: Sequence
 
 
 def _run(plain: Path, made: Path, reader: _Reader, target: Target, options: Options, excluded: Sequence[str]) -> None:
+    import_onnxruntime()  # first, so that it is silent
     from onnxruntime.quantization import (  # noqa: PLC0415 - as above
         CalibrationMethod,
         QuantFormat,

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+from appliance.quiet_onnxruntime import SWITCH
+
+os.environ[SWITCH] = "1"  # before any test imports ONNX Runtime by itself
 
 pytest_plugins = ["tests.support.brokers", "tests.support.provisioned", "tests.support.tokens"]
 

@@ -9,7 +9,6 @@ doubles the latency of two sessions on one box); no external data; ONNX Runtime 
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -21,6 +20,7 @@ from appliance.bundles.manifest import Constant, Manifest, output_names
 from appliance.bundles.network import MAX_MODEL_BYTES, look_into
 from appliance.errors import EngineUnavailable
 from appliance.inference.tensors import Shape, require_agreement
+from appliance.quiet_onnxruntime import import_onnxruntime
 
 Tensor = npt.NDArray[Any]
 
@@ -106,7 +106,7 @@ def _read(path: Path) -> bytes:
 
 def _runtime() -> Any:
     try:
-        return importlib.import_module("onnxruntime")
+        return import_onnxruntime()
     except ImportError as error:
         raise EngineUnavailable(f"expected ONNX Runtime to be installed; found: {error}") from error
 

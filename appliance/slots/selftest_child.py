@@ -38,6 +38,7 @@ from appliance.bundles.manifest import (
     parse_manifest,
 )
 from appliance.errors import ApplianceError
+from appliance.quiet_onnxruntime import import_onnxruntime
 
 #: ONNX Runtime maps arenas generously; a network needs a few times its own size beyond that.
 BASE_MEMORY_BYTES: Final = 8 * 1024**3
@@ -50,7 +51,7 @@ def main(model: Path, manifest_path: Path) -> dict[str, Any]:
     limit = BASE_MEMORY_BYTES + MEMORY_PER_MODEL * model.stat().st_size
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
-    import onnxruntime  # noqa: PLC0415 - only after the limits are set
+    onnxruntime = import_onnxruntime()  # only after the limits are set
 
     with manifest_path.open("rb") as file:
         manifest = parse_manifest(file.read(MAX_MANIFEST_BYTES + 1))

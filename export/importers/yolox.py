@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from appliance.errors import UsageError
+from appliance.quiet_onnxruntime import import_onnxruntime
 from export import golden
 from export.facts import Facts, facts_of, read_model
 from export.importers.common import Imported, finish, name_of
@@ -131,6 +131,7 @@ def _told(facts: Facts) -> str:
 
 def _answers(raw: bytes, facts: Facts, height: int, width: int) -> list[Array]:
     """What the network says to drawn pictures. It may only be looked at after ``read_model`` has read it."""
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL_ONLY
     try:
