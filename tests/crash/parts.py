@@ -30,8 +30,9 @@ UNIT = "alpha"
 RATE = 50
 ENTITIES = 7
 SETTLE_S = 1.5
-RESEND_S = 12.0
-"""Connected time; longer than a listener is ever away here, and longer than a unit lives between two kills."""
+RESEND_S = 60.0
+"""The product's own default. Connected time; it must be longer than a listener is ever away, and than a unit lives
+between two kills, or a broker that is killed takes frames with it and the books miss them."""
 HEARD = "CREATE TABLE IF NOT EXISTS user_heard (epoch INTEGER, counter INTEGER, payload BLOB)"
 
 Frame = tuple[int, int]
