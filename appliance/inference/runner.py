@@ -128,7 +128,7 @@ def _open_session(runtime: Any, raw: bytes, name: str, providers: list[str], thr
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.use_deterministic_compute = True
-    # x86 without VNNI adds 8-bit products in 16 bits that overflow unseen: symmetric INT8 answers were wrong by half.
+    # On x86 without VNNI symmetric INT8 answers were wrong, unseen, until exact sums were asked for (docs/adr/0008).
     options.add_session_config_entry("session.x64quantprecision", "1")
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
