@@ -33,8 +33,11 @@ from appliance.sealing.wire import (
     split_signed,
 )
 
-KEEP_EPOCHS = 64
-"""Epochs of one unit that stay open: restarts that an outbox may have behind it and still deliver everything."""
+KEEP_EPOCHS = 512
+"""Epochs of one unit that stay open: restarts that an outbox may have behind it and still deliver everything.
+
+A unit that its watchdog restarts every few seconds, while nobody listens, makes some hundred an hour; each is about a
+kilobyte here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

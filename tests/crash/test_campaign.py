@@ -26,7 +26,7 @@ from tests.support.provisioned import ProvisionedBroker, context_of
 GAP_S = (0.05, 0.6)
 START_UP_SHARE = 0.2
 """Of the moments fall into the start of what was killed before; the others come when all is up and the load runs.
-A recipient keeps the last 64 epochs of a unit open; where nothing gets up between two kills, older ones are lost."""
+A recipient keeps the last 512 epochs of a unit open (``KEEP_EPOCHS``)."""
 UP_S = 60.0
 SETTLED_S = 90.0
 
