@@ -181,7 +181,9 @@ def entity_of(frame: RadioFrame, key: Key, state: State, at_ticks: int, *, unit:
     """An entity again; ``LEFT_OUT`` names what it does not have."""
     age, status, existence, count, lat, lon, alt, se, sn, rho, ve, vn = state
     sigma_e, sigma_n = _sigma_m(se), _sigma_m(sn)
-    en = round(rho / _RHO_STEPS * sigma_e * sigma_n, 3)
+    ee, nn = round(sigma_e**2, 3), round(sigma_n**2, 3)
+    # Towards zero, and from the rounded variances: else rounding alone would make a covariance that is none.
+    en = math.trunc(rho / _RHO_STEPS * math.sqrt(ee * nn) * 1000.0) / 1000.0
     produced_ns = _at_ns(frame, at_ticks)
     return EntityBody(
         unit=unit,
@@ -197,7 +199,7 @@ def entity_of(frame: RadioFrame, key: Key, state: State, at_ticks: int, *, unit:
             lat=lat / _MICRO,
             lon=lon / _MICRO,
             alt_m=float(alt),
-            covariance_m2=((round(sigma_e**2, 3), en), (en, round(sigma_n**2, 3))),
+            covariance_m2=((ee, en), (en, nn)),
         ),
         velocity_mps=VelocityBody(east=ve / 10, north=vn / 10, up=0.0),
         identities=key.identities,

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from appliance.domain import Dispute, Entity, Geodetic, Identity, Receipt
@@ -93,6 +93,7 @@ def entities(reads: list[RadioRead]) -> dict[str, EntityBody]:
     age_s=st.floats(0, 1e4),
     status=st.sampled_from(wire.STATUSES),
 )
+@example(lat=0.0, lon=0.0, sigma=(2.0, 3.0, 1.0), speed=(0.0, 0.0), existence=0.5, age_s=0.0, status="confirmed")
 @settings(max_examples=60)
 def test_an_entity_comes_back_as_it_was_told_within_the_stated_roundings(
     lat: float, lon: float, sigma: tuple[float, float, float], speed: tuple[float, float], existence: float,
