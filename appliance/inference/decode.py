@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from appliance.bundles.manifest import Detr, Manifest, NanoDet, Priors, Ssd, Yolox, Yunet
+from appliance.errors import EngineUnavailable
 from appliance.inference.suppress import MAX_PLAUSIBLE_SCORE, Candidates, Floats, Floor, Indices, best_first
 
 Outputs = Mapping[str, npt.NDArray[Any]]
@@ -147,6 +148,12 @@ def _box_set(head: Detr | Ssd, outputs: Outputs, index: int, net: Net) -> Rows:
         labels = _without_background(outputs[head.labels][index][:filled], head.background)
     elif head.background is not None:
         scores = np.delete(scores, head.background, axis=1)
+
+    if len(raw) != len(scores):  # an axis that the network leaves open: no manifest could say
+        raise EngineUnavailable(
+            f"outputs {head.boxes} and {head.scores}: expected as many boxes as scores; "
+            f"found {len(raw)} and {len(scores)}"
+        )
 
     def boxes(which: Indices) -> Floats:
         values = raw[which]

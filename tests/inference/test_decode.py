@@ -348,3 +348,10 @@ def test_an_answer_without_a_promised_output_is_unavailable(
 
     with pytest.raises(EngineUnavailable, match="expected an output 'boxes'"):
         Detector(manifest(), Silent()).detect([picture()])
+
+
+def test_a_network_that_gives_more_boxes_than_scores_is_told_as_such(see: Callable[..., Any]) -> None:
+    decoder, outputs = box_set("detr")
+    outputs["boxes"] = outputs["boxes"][:, :5]
+    with pytest.raises(EngineUnavailable, match="as many boxes as scores; found 5 and 7"):
+        see((decoder, outputs))
