@@ -28,7 +28,7 @@ def test_from_a_new_device_to_a_release_in_service(capsys: Any, made: Any, tmp_p
     code, out, _ = _run(capsys, "verify", one, PRODUCT, "--state", state)
     assert code == 0
     assert out.count("  signers: ") == 5
-    assert out.count("SHA-384") == 5
+    assert out.count("SHA-384") == 6
     code, out, err = _run(capsys, "install", one, PRODUCT, "--state", state)
     assert (code, out.splitlines()[-1].endswith("in slot a")) == (0, True)
     assert "100 %" in err
