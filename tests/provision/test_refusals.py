@@ -289,6 +289,9 @@ def deliver(broker: ProvisionedBroker, folder: Path, device: PrivateIdentity, re
     finally:
         link.stop()
         outbox.close()
+        with connected(broker.port, broker.tls_of(UNIT)) as unit:  # tests share the broker: leave nothing retained
+            for topic in (f"edge/v1/{UNIT}/status", f"edge/v1/{UNIT}/grant/{sender.epoch}"):
+                unit.publish(topic, b"", retain=True)
 
 
 def test_link_and_reader_work_through_a_flood_of_refused_messages(
