@@ -328,7 +328,11 @@ def main(arguments: Sequence[str]) -> int:
     for reason, number in reasons.most_common():
         _say(f"{number:8}  {reason}")
     rate = reasons.total() / took
-    _say(f"{reasons.total()} damaged bundles, seeds {asked.seed} to {seeds[-1]}: none accepted; {rate:.0f}/s")
+    whole = reasons["no loss"]
+    _say(
+        f"{reasons.total() - whole} damaged bundles, seeds {asked.seed} to {seeds[-1]}: none accepted; {rate:.0f}/s; "
+        f"{whole} more lacked only a root that the device holds, which is no damage"
+    )
     return 0
 
 

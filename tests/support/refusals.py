@@ -125,7 +125,7 @@ def page() -> str:
         "# What is refused, and which test shows it",
         "",
         f"{len(found)} tests, many with several cases each. This page is made from their names and sources (`python -m",
-        "tests.support.refusals`), and a test keeps it true. Where a whole stick is refused, the tests hold",
+        "tests.support.refusals`), and a test keeps it true. Where a whole stick is refused, most tests hold",
         "the device to all of this (`Device.refuses` in `tests/slots/conftest.py`): the reason code, exit",
         "code 3, slots and trust state byte for byte as they were, nothing outside the state folder, no",
         "staging folder left, exactly one audit line more, and a maximum of processor time and memory.",
