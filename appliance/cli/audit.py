@@ -8,6 +8,7 @@ from typing import Annotated, Final
 from cyclopts import App, Parameter
 
 from appliance.cli.output import print_json, print_line
+from appliance.cli.places import STATE
 from appliance.errors import UsageError
 from appliance.slots.auditlog import verify as verify_log
 
@@ -19,7 +20,7 @@ MAX_NOTE_BYTES: Final = 64 * 1024
 @audit_app.command
 def verify(
     *,
-    state: Path = Path("/var/lib/edge-appliance"),
+    state: Path = STATE,
     public_key: Path | None = None,
     checkpoint: Path | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,

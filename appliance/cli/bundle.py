@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -18,6 +18,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from appliance.bundles.metadata import MAX_ROOT_BYTES
 from appliance.bundles.release import Release
 from appliance.cli.output import ERRORS, note, print_json, print_line
+from appliance.cli.places import STATE
 from appliance.errors import UsageError
 from appliance.slots import Slots
 from appliance.slots import verify as slots_verify
@@ -27,7 +28,6 @@ from appliance.slots.views import ActiveModel, Installed
 
 bundle_app = App(name="bundle", help="Signed bundles on removable media, and the slots they are installed into.")
 
-STATE: Final = Path("/var/lib/edge-appliance")
 State = Annotated[Path, Parameter(name="--state", help="Where this device keeps trust, slots and audit log.")]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON object instead of lines for people.")]
 Media = Annotated[Path, Parameter(help="The stick: a folder, or one uncompressed tar.")]

@@ -11,10 +11,10 @@ from typing import Annotated, Final
 from cyclopts import Parameter
 
 from appliance.cli.output import OUTPUT, print_json
+from appliance.cli.places import STATE
 from appliance.config import load_mission
 from appliance.doctor import Finding, examine, worst
 
-STATE: Final = Path("/var/lib/edge-appliance")
 SOMETHING_IS_BAD: Final = 1
 STYLES: Final = {"good": "green", "unknown": "dim", "warning": "yellow", "bad": "bold red"}
 

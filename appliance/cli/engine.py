@@ -20,6 +20,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from appliance.bundles.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from appliance.bundles.network import MAX_MODEL_BYTES, look_into
 from appliance.cli.output import ERRORS, note, print_json, print_line
+from appliance.cli.places import STATE
 from appliance.engines.bench import Timing, time_runner
 from appliance.engines.binding import NO_GPU
 from appliance.engines.build import DEFAULT_WORKSPACE_BYTES, Build, Limits, Plan, Tell, most_of_memory
@@ -38,7 +39,6 @@ from appliance.slots import ActiveModel, Slots
 engine_app = App(name="engine", help="Compiled engines: built on this device from verified models, sealed to it.")
 
 T = TypeVar("T")
-STATE: Final = Path("/var/lib/edge-appliance")
 _MIB: Final = 1024**2
 #: Where there is no terminal: a line at each tenth, and after this long without one.
 SILENCE_S: Final = 4.0

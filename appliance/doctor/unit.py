@@ -16,6 +16,7 @@ from appliance.doctor.finding import Finding, listed
 from appliance.errors import ApplianceError, IdentityRefused, Refused
 from appliance.host.machine import Room, Zone
 from appliance.sealing import PublicIdentity
+from appliance.sealing.identity import MAX_IDENTITY_BYTES
 from appliance.sealing.succession import Successor, lineage
 from appliance.slots import Slots
 from appliance.slots.auditlog import LOG
@@ -29,7 +30,6 @@ EMPTY_BYTES: Final = 100_000_000
 NEAR_CRITICAL_CELSIUS: Final = 10.0
 #: Where a zone names no limit: the industrial grade's own.
 HOT_CELSIUS: Final = 85.0
-MAX_IDENTITY_BYTES: Final = 64 * 1024
 
 
 def judge_clock(now_ns: int, disciplined: Literal["synchronised", "free-running"], floor_ns: int) -> Finding:
@@ -104,7 +104,7 @@ def judge_recipients(paths: Iterable[Path], taken: Path) -> Finding:
     for path in paths:
         try:
             with path.open("rb") as file:
-                public = PublicIdentity.from_json(file.read(MAX_IDENTITY_BYTES))
+                public = PublicIdentity.from_json(file.read(MAX_IDENTITY_BYTES + 1))
             record = taken / f"{lineage(public)}.json"
             if record.exists():
                 with record.open("rb") as file:
