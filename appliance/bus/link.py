@@ -7,8 +7,9 @@ Rules:
 - In the outbox's order, QoS 1, as many in flight as the broker takes and no more; an envelope is acknowledged in the
   outbox only when the broker has answered for it.
 - Every connection starts with everything that the outbox still keeps: grants, then the rest (see ``outbox``). A broker
-  that was killed has forgotten its readers too, and acknowledges what nobody hears, so after ``settle_s``, when they
-  are back, the resend window goes out once more.
+  that was killed has forgotten its readers too, and acknowledges what nobody hears until they are back. So the resend
+  window goes out once more after ``settle_s``, when most are, and again when the connection is as old as the window is
+  long. A reader that is back by then has missed nothing.
 - A broker that is away, refuses or is silent is tried again with growing pauses; nothing here ever gives up or raises.
 - Availability is one byte, retained, on ``edge/v1/<unit>/status``: ``1`` while connected, ``0`` by will or farewell. It
   is the one payload that is not sealed.
@@ -37,7 +38,7 @@ _GATHER_S: Final = 0.02
 """Acknowledgements are written together when this old; they are light, and lost ones only cost a repeat."""
 _GATHER_COUNT: Final = 256
 SETTLE_S: Final = 15.0
-"""Longer than a reader takes to come back to a broker: its longest pause and two time-outs."""
+"""A reader that runs is back by then: its longest pause, and a moment for the handshake."""
 _PRUNE_EVERY_S: Final = 1.0
 _SILENCE_S: Final = 30.0
 _PACKET_OVERHEAD_BYTES: Final = 64
@@ -72,7 +73,7 @@ class Link:
     ) -> None:
         """``url`` is mqtt:// or mqtts://, the latter with ``tls``. Raises ConfigError for what cannot be used."""
         self._settle_s = settle_s
-        self._settled_at = float("inf")
+        self._repeats_at: list[float] = []
         self._outbox = outbox
         self._status_topic = f"edge/v1/{unit}/status"
         will = Will(topic=self._status_topic, payload=OFFLINE)
@@ -159,7 +160,8 @@ class Link:
         self._connections += 1
         self._last_error = None
         self._heard_at = self._pruned_at = time.monotonic()
-        self._settled_at = self._heard_at + self._settle_s
+        after_s = {self._settle_s, max(self._settle_s, self._outbox.resend_s)}
+        self._repeats_at = [self._heard_at + s for s in sorted(after_s)]
         self._in_flight[connection.publish(self._status_topic, ONLINE, retain=True)] = None
 
     def _fill(self, connection: Connection) -> None:
@@ -213,8 +215,8 @@ class Link:
 
     def _tidy(self, connection: Connection) -> None:
         now = time.monotonic()
-        if now >= self._settled_at:
-            self._settled_at = float("inf")
+        if self._repeats_at and now >= self._repeats_at[0]:
+            del self._repeats_at[0]
             self._save()
             self._outbox.repeat()
         if now - self._pruned_at < _PRUNE_EVERY_S:

@@ -7,7 +7,8 @@ Rules:
 - ``put`` returns when the envelopes are on the disk; callers that come at the same time share one commit.
 - An envelope leaves on the broker's acknowledgement, but is kept for ``resend_s`` of connected time after it: a broker
   that is killed hard loses what it has acknowledged. A link that connects starts with everything that is kept.
-- Order: grants, then what was never acknowledged by priority and age, then the resend window.
+- Order: grants, then what was never acknowledged by priority and age, then the resend window by priority: of it first
+  what was acknowledged longest ago, so that a unit which is killed again and again comes round to all of it.
 - It is bounded in bytes and in age; ``outbox_room`` says what goes first: detail, never the newest state of anything,
   and alerts last. Every frame that is given up is counted by its reason, and told to the recipients by the close.
 - Epoch numbers only go up, and are on the disk before they are used, here and in a file of their own, so that a damaged
@@ -36,12 +37,13 @@ from appliance.bus.outbox_rows import (
     VERSION,
     Gone,
     Priority,
+    Turn,
     delete,
     insert_row,
     note_shed,
-    order_class,
     priority_of,
     retire_grants,
+    turn_of,
 )
 from appliance.bus.store import Damaged, Row, Store
 from appliance.errors import BusUnavailable
@@ -56,6 +58,8 @@ MAX_SHED_RUNS: Final = 4096
 _MAX_EPOCH_DIGITS: Final = 20
 _NS_PER_S: Final = 1_000_000_000
 _CLAIM_CHUNK: Final = 256
+_REPEATED: Final = max(Priority) + 1
+"""In the resend window, after what this connection has not sent yet."""
 _LONGEST_EXPIRY_S: Final = 2**32 - 2
 """MQTT 5 §3.3.2.3.3: four bytes."""
 
@@ -118,7 +122,7 @@ class Outbox:
         """
         self._store = Store(path, SCHEMA, VERSION)
         self._epoch_file = path.with_name(path.name + ".epoch")
-        self._resend_s = resend_s
+        self.resend_s = resend_s
         detail_bytes = max_bytes if detail_bytes is None else detail_bytes
         max_age_ns = round(max_age_s * _NS_PER_S)
         self._room = Room(Bounds(max_bytes=max_bytes, detail_bytes=detail_bytes, max_age_ns=max_age_ns))
@@ -129,7 +133,7 @@ class Outbox:
         self._commit = threading.Lock()
         self._jobs: list[_Job] = []
         self._notify: Callable[[], None] = _nobody
-        self._ready: list[tuple[int, int, int]] = []
+        self._ready: list[Turn] = []
         self._kept: OrderedDict[int, float] = OrderedDict()
         self._waiting: dict[int, int] = {}
         self._waiting_bytes = 0
@@ -197,7 +201,7 @@ class Outbox:
                 chunk = [heapq.heappop(self._ready) for _ in range(min(most - len(claimed), len(self._ready)))]
             if not chunk:
                 break
-            claimed += self._load([seq for _, _, seq in chunk])
+            claimed += self._load([turn[-1] for turn in chunk])
         return claimed
 
     def rewind(self) -> None:
@@ -209,7 +213,7 @@ class Outbox:
                 self._start_anew()
                 rows = self._held_rows()
             with self._memory:
-                self._ready = [(order_class(kind, acked), priority, seq) for seq, kind, priority, acked, _ in rows]
+                self._ready = [turn_of(seq, kind, priority, acked) for seq, kind, priority, acked, _ in rows]
                 heapq.heapify(self._ready)
                 self._waiting = {seq: size for seq, _, _, acked, size in rows if acked is None}
                 self._waiting_bytes = sum(self._waiting.values())
@@ -218,10 +222,16 @@ class Outbox:
                 self._memory.notify_all()
 
     def repeat(self) -> None:
-        """Send what is in the resend window once more: for readers that came back later than the link did."""
+        """Send what is in the resend window once more: for readers that came back later than the link did.
+
+        Grants are not among it, the broker retains them. The rest is not forgotten before the broker has acknowledged
+        it anew, however long the link takes. Raises BusUnavailable.
+        """
+        grants = {row[0] for row in self._store.read("SELECT seq FROM envelope WHERE kind = 'grant'")}
         with self._memory:
-            for seq in self._kept:
-                heapq.heappush(self._ready, (AGAIN, 0, seq))
+            for at, seq in enumerate([seq for seq in self._kept if seq not in grants]):
+                heapq.heappush(self._ready, (AGAIN, _REPEATED, at, seq))
+                del self._kept[seq]
 
     def acknowledge(self, seqs: Iterable[int], now_ns: int | None = None) -> None:
         """A broker has these. Raises BusUnavailable; then they will be sent again, which does no harm."""
@@ -252,7 +262,7 @@ class Outbox:
 
         Returns topics of grants that nothing kept needs any more: the broker should forget them. Raises BusUnavailable.
         """
-        oldest = time.monotonic() - self._resend_s
+        oldest = time.monotonic() - self.resend_s
         with self._memory:
             due = list(itertools.takewhile(lambda seq: self._kept[seq] <= oldest, self._kept))
         if not due:
@@ -338,7 +348,7 @@ class Outbox:
         with self._memory:
             for entry, (e, _) in zip(ready, rows, strict=True):
                 heapq.heappush(self._ready, entry)
-                self._waiting[entry[2]] = len(e.data)
+                self._waiting[entry[-1]] = len(e.data)
             self._waiting_bytes += size
             self._bytes += size
             self._put += len(rows)

@@ -35,7 +35,10 @@ CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL);
 VERSION: Final = 1
 
 AGAIN: Final = 2
-"""Order class of the resend window; see ``order_class``."""
+"""Order class of the resend window; see ``turn_of``."""
+
+Turn = tuple[int, int, int, int]
+"""An envelope's place in sending, the least first: class, priority, when it was acknowledged last, its number."""
 
 
 class Priority(enum.IntEnum):
@@ -99,22 +102,22 @@ def retire_grants(database: sqlite3.Connection) -> list[Gone]:
     return [Gone(*row) for row in database.execute(sql).fetchall()]
 
 
-def insert_row(
-    database: sqlite3.Connection, envelope: Envelope, priority: Priority, lived_ns: int
-) -> tuple[int, int, int]:
-    """Insert an envelope, stamped with the outbox's running time; its place in sending: class, priority, number."""
+def insert_row(database: sqlite3.Connection, envelope: Envelope, priority: Priority, lived_ns: int) -> Turn:
+    """Insert an envelope, stamped with the outbox's running time; its place in sending."""
     row = (envelope.epoch, envelope.counter, envelope.topic, envelope.kind, int(priority), envelope.data, lived_ns)
     cursor = database.execute(
         "INSERT INTO envelope (epoch, counter, topic, kind, priority, data, put_ns) VALUES (?,?,?,?,?,?,?)", row
     )
-    return order_class(envelope.kind, None), int(priority), cursor.lastrowid or 0
+    return turn_of(cursor.lastrowid or 0, envelope.kind, priority, None)
 
 
-def order_class(kind: str, acknowledged_ns: int | None) -> int:
-    """0: grants; 1: never acknowledged; 2: the resend window."""
+def turn_of(seq: int, kind: str, priority: int, acknowledged_ns: int | None) -> Turn:
+    """Of class 0: grants; 1: never acknowledged; 2: the resend window, of which the most recently sent goes last."""
     if kind == "grant":
-        return 0
-    return 1 if acknowledged_ns is None else AGAIN
+        return 0, int(priority), 0, seq
+    if acknowledged_ns is None:
+        return 1, int(priority), 0, seq
+    return AGAIN, int(priority), acknowledged_ns, seq
 
 
 def priority_of(envelope: Envelope, wanted: Priority) -> Priority:

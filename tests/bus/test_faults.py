@@ -96,6 +96,26 @@ def test_a_reader_that_was_away_while_the_broker_died_still_gets_the_resend_wind
     outbox.close()
 
 
+def test_a_reader_that_comes_back_within_the_resend_window_but_after_the_others_has_missed_nothing(
+    mosquitto: Any, tmp_path: Path, device: PrivateIdentity, recipient: PrivateIdentity, wait_until: Callable[..., None]
+) -> None:
+    """The unit has been back for longer than ``settle_s``, and a broker without readers has acknowledged everything."""
+    outbox = Outbox(tmp_path / "outbox.sqlite", resend_s=4.0)
+    sender = Sender("alpha", outbox.next_epoch(0), device, [recipient.public], 1)
+    outbox.put(sender.grant())
+    outbox.put_many([(sender.seal(TOPIC, b"%d" % n), Priority.ENTITY) for n in range(50)])
+    link = Link(outbox, mosquitto.url, unit="alpha", settle_s=0.2)
+    link.start()
+    wait_until(lambda: link.status().again >= 50, 20)
+    with Reader(mosquitto.url, recipient, [device.public], tmp_path / "inbox") as reader:
+        assert reader.wait_connected(20)
+        results = [reader.take(20) for _ in range(50)]
+        assert sorted(int(r.payload) for r in results if isinstance(r, Opened)) == list(range(50))
+        wait_until(lambda: outbox.status().bytes < 10_000, 20)  # the grant alone
+    link.stop()
+    outbox.close()
+
+
 def test_a_link_without_a_broker_goes_on_trying_and_loses_nothing(
     make_mosquitto: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., None]
 ) -> None:

@@ -95,6 +95,35 @@ def test_what_was_acknowledged_is_sent_again_by_the_next_connection_after_the_re
     outbox.close()
 
 
+def test_units_that_are_killed_early_come_round_to_the_whole_resend_window(path: Path) -> None:
+    outbox = Outbox(path)
+    outbox.put_many([(envelope(n), Priority.ENTITY) for n in range(6)])
+    outbox.acknowledge([item.seq for item in outbox.claim(6)], now_ns=1)
+    came: list[int] = []
+    for start in range(2, 5):  # each has time for two
+        outbox.rewind()
+        came += [item.seq for item in outbox.claim(2)]
+        outbox.acknowledge(came[-2:], now_ns=start)
+    assert came == [1, 2, 3, 4, 5, 6]
+    outbox.close()
+
+
+def test_what_is_to_be_repeated_is_not_forgotten_before_it_was(path: Path) -> None:
+    outbox = Outbox(path, resend_s=0.0)
+    outbox.put(envelope(9, kind="grant"))
+    outbox.put_many([(envelope(n), Priority.ENTITY) for n in range(3)])
+    outbox.acknowledge([item.seq for item in outbox.claim(4)])
+    outbox.repeat()
+    outbox.prune()
+    outbox.put(envelope(7))
+    assert [first for _, first in drain(outbox)] == [7, 0, 1, 2], "the broker retains the grant"
+    outbox.acknowledge([2, 3])
+    outbox.prune()
+    outbox.rewind()
+    assert [first for _, first in drain(outbox)] == [9, 7, 2]
+    outbox.close()
+
+
 def test_what_was_acknowledged_is_forgotten_after_the_resend_window(path: Path) -> None:
     outbox = Outbox(path, resend_s=0.0)
     outbox.put_many([(envelope(n), Priority.ENTITY) for n in range(4)])

@@ -31,8 +31,7 @@ RATE = 50
 ENTITIES = 7
 SETTLE_S = 1.5
 RESEND_S = 60.0
-"""The product's own default. Connected time; it must be longer than a listener is ever away, and than a unit lives
-between two kills, or a broker that is killed takes frames with it and the books miss them."""
+"""The product's own default: a listener that is back this soon after the link has missed nothing."""
 HEARD = "CREATE TABLE IF NOT EXISTS user_heard (epoch INTEGER, counter INTEGER, payload BLOB)"
 
 Frame = tuple[int, int]
@@ -52,8 +51,8 @@ class Place:
     reader_tls: TlsFiles | None = None
 
 
-def unit(place: Place, stop: Any, up: Any) -> None:
-    """Seal and publish until killed, or until ``stop`` is set; then close the epoch and wait for the broker."""
+def unit(place: Place, rest: Any, stop: Any, up: Any) -> None:
+    """Seal and publish until killed, or until ``rest`` is set; then close the epoch, and send on until ``stop``."""
     device = PrivateIdentity.from_json(place.device)
     reader = PrivateIdentity.from_json(place.recipient).public
     outbox = Outbox(place.outbox, resend_s=RESEND_S)
@@ -63,7 +62,7 @@ def unit(place: Place, stop: Any, up: Any) -> None:
     link = Link(outbox, place.url, unit=UNIT, tls=place.unit_tls, settle_s=SETTLE_S)
     link.start()
     number, due_s = 0, time.monotonic()
-    while not stop.is_set():
+    while not rest.is_set():
         topic = f"edge/v1/{UNIT}/entity/{number % ENTITIES}"
         publisher.publish([Result(topic=topic, priority="entity", payload=b"%d" % number)])
         up.set()
@@ -74,12 +73,13 @@ def unit(place: Place, stop: Any, up: Any) -> None:
         publisher.publish([])
         time.sleep(0.05)
     publisher.close()
+    stop.wait()
     assert outbox.wait_acknowledged(60)
     link.stop()
     outbox.close()
 
 
-def listener(place: Place, stop: Any, up: Any) -> None:
+def listener(place: Place, _rest: Any, stop: Any, up: Any) -> None:
     """Keep every result until killed, or until ``stop`` is set."""
     recipient = PrivateIdentity.from_json(place.recipient)
     device = PublicIdentity.from_json(PrivateIdentity.from_json(place.device).public.to_json())
@@ -115,26 +115,33 @@ class Program:
     target: Any
     place: Place
     process: BaseProcess | None = None
+    rest: Any = None
     stop: Any = None
     up: Any = None
     kills: int = 0
 
     def start(self) -> None:
-        self.stop, self.up = _CONTEXT.Event(), _CONTEXT.Event()
-        self.process = _CONTEXT.Process(target=self.target, args=(self.place, self.stop, self.up), daemon=True)
+        self.rest, self.stop, self.up = _CONTEXT.Event(), _CONTEXT.Event(), _CONTEXT.Event()
+        arguments = (self.place, self.rest, self.stop, self.up)
+        self.process = _CONTEXT.Process(target=self.target, args=arguments, daemon=True)
         self.process.start()
 
     def kill(self) -> None:
         """With -9, in the middle of whatever it does. It must have been alive."""
         assert self.process is not None
-        assert self.process.is_alive(), f"{self.target.__name__} ended by itself with {self.process.exitcode}"
+        self.assert_alive()
         self.process.kill()
-        self.process.join(10)
+        self.process.join()
         self.kills += 1
+
+    def assert_alive(self) -> None:
+        assert self.process is not None
+        assert self.process.is_alive(), f"{self.target.__name__} ended by itself with {self.process.exitcode}"
 
     def end(self, timeout_s: float) -> None:
         """In order."""
         assert self.process is not None
+        self.rest.set()
         self.stop.set()
         self.process.join(timeout_s)
         assert self.process.exitcode == 0, f"{self.target.__name__} ended with {self.process.exitcode}"
@@ -154,19 +161,34 @@ class Program:
 
 @dataclass
 class Books:
-    """Every frame that was durable in the outbox, as read from the disk after each death of the unit."""
+    """Every frame that was durable in the outbox, as read from the disk at each moment and at the end.
+
+    The outbox forgets a frame when it has been acknowledged for a minute; readings that lie further apart would miss
+    some, and those would count as frames of no unit.
+    """
 
     place: Place
     durable: set[Frame] = field(default_factory=set)
     shed: set[Frame] = field(default_factory=set)
 
     def read(self) -> None:
-        with contextlib.closing(sqlite3.connect(self.place.outbox, timeout=20)) as database:
+        with contextlib.closing(sqlite3.connect(self.place.outbox, timeout=60)) as database:
             self.durable |= set(database.execute("SELECT epoch, counter FROM envelope WHERE kind = 'frame'"))
             self.shed |= set(database.execute("SELECT epoch, counter FROM shed"))
 
+    def closed(self) -> bool:
+        """Whether the close of the newest epoch is durable: nothing is sealed any more."""
+        with contextlib.closing(sqlite3.connect(self.place.outbox, timeout=60)) as database:
+            sql = "SELECT count(*) FROM envelope WHERE kind = 'close' AND epoch = (SELECT max(epoch) FROM envelope)"
+            return bool(database.execute(sql).fetchone()[0])
+
+    def held(self) -> int:
+        """Frames that the outbox still has."""
+        with contextlib.closing(sqlite3.connect(self.place.outbox, timeout=60)) as database:
+            return int(database.execute("SELECT count(*) FROM envelope WHERE kind = 'frame'").fetchone()[0])
+
     def heard(self) -> Counter[Frame]:
-        with contextlib.closing(sqlite3.connect(self.place.inbox, timeout=20)) as database:
+        with contextlib.closing(sqlite3.connect(self.place.inbox, timeout=60)) as database:
             database.execute(HEARD)
             return Counter(database.execute("SELECT epoch, counter FROM user_heard").fetchall())
 
