@@ -9,25 +9,21 @@ outputs say that *this* network runs here as it ran at the desk, whatever it is 
 
 Two tolerances, because two things run a network. The runtime that made the outputs repeats them on another processor up
 to the order of its sums; an engine in half precision or with other INT8 kernels does not, and must be allowed more, and
-single elements that fell to the other side of a step (``outliers``). Values in, values out: the rim maps the file.
+single elements that fell to the other side of a step (``outliers``). This file reads the page alone; the numbers, and
+the comparison of an answer with them, are in ``answers``: a command that only verifies does not load numpy.
 
 Rules: both files have maxima; unknown and repeated keys are refused; the tensors fill the data without holes or
-overlaps; every expected number is finite. A fault in the files is ``BundleRefused``, reason ``golden``; an answer that
-differs is a ``Worst`` that is not ``ok``, and what follows from it is the caller's.
+overlaps; every expected number is finite. A fault in the files is ``BundleRefused``, reason ``golden``.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 from msgspec import Meta
 
 from appliance.bundles.manifest import FixedSize, Manifest, channels, output_names
@@ -53,10 +49,16 @@ MAX_RELATIVE: Final = 0.2
 MAX_OUTLIERS: Final = 0.05
 
 DType = Literal["float32", "float16", "uint8", "int8", "int32", "int64", "bool"]
+ITEM_BYTES: Final[dict[DType, int]] = {
+    "float32": 4,
+    "float16": 2,
+    "uint8": 1,
+    "int8": 1,
+    "int32": 4,
+    "int64": 8,
+    "bool": 1,
+}
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
-Array = npt.NDArray[Any]
-Runs = Literal["runtime", "engine"]
-"""What gave an answer: ONNX Runtime, which made the golden outputs too, or an engine compiled on the device."""
 
 
 class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -112,50 +114,21 @@ class Golden(_Part, frozen=True, kw_only=True):
     cases: Annotated[tuple[Case, ...], Meta(min_length=1, max_length=MAX_CASES)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Worst:
-    """The output that came nearest to failing, or failed, of all cases that were compared.
-
-    ``times_tolerance`` is the error of its worst element as a multiple of what is allowed there (outliers aside, 1 is
-    the limit), ``error`` that error in the output's own unit, ``wrong`` the share of elements beyond the limit. ``why``
-    says what else was wrong: a missing output, another shape, a number that is none.
-    """
-
-    case: str
-    output: str
-    error: float
-    times_tolerance: float
-    wrong: float
-    ok: bool
-    why: str = ""
-
-    def __str__(self) -> str:
-        if self.why:
-            return f"case {self.case}, output {self.output}: {self.why}"
-        return (
-            f"case {self.case}, output {self.output}: off by {self.error:.4g}, "
-            f"{self.times_tolerance:.3g} × its tolerance, {100 * self.wrong:.3g} % of its elements beyond"
-        )
-
-
-# --- reading and writing the page
-
-
 def parse_golden(raw: bytes, *, model_sha384: str, manifest: Manifest) -> Golden:
     """Reads ``golden.json`` and holds it against the network and the manifest that it came with.
 
     Raises: BundleRefused ("golden"), naming every fault.
     """
     if len(raw) > MAX_GOLDEN_BYTES:
-        raise _refused(f"expected at most {MAX_GOLDEN_BYTES} bytes; found {len(raw)}")
+        raise refused(f"expected at most {MAX_GOLDEN_BYTES} bytes; found {len(raw)}")
     try:
         golden = msgspec.json.decode(raw, type=Golden)
         json.loads(raw, object_pairs_hook=_no_repeats)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
-        raise _refused(str(e)) from e
+        raise refused(str(e)) from e
     faults = [*_binding_faults(golden, model_sha384), *_layout_faults(golden), *_manifest_faults(golden, manifest)]
     if faults:
-        raise _refused("; ".join(faults[:8]))
+        raise refused("; ".join(faults[:8]))
     return golden
 
 
@@ -164,36 +137,10 @@ def encode_golden(golden: Golden) -> bytes:
     return msgspec.json.format(msgspec.json.encode(golden), indent=1) + b"\n"
 
 
-def check_data(golden: Golden, data: memoryview) -> None:
-    """Whether ``data`` is the ``golden.bin`` that the page speaks of, and every expected number is finite.
-
-    Raises: BundleRefused ("golden").
-    """
-    if len(data) != golden.data_bytes or hashlib.sha384(data).hexdigest() != golden.data_sha384:
-        raise _refused(f"{GOLDEN_DATA_FILE} is not the data that {GOLDEN_FILE} speaks of")
-    for case in golden.cases:
-        for tensor in case.outputs:
-            if not np.isfinite(array_of(tensor, data)).all():
-                raise _refused(f"case {case.name}, output {tensor.name}: a golden number is not finite")
-
-
-def array_of(tensor: Tensor, data: memoryview) -> Array:
-    """The tensor as a read-only array over ``data``; nothing is copied."""
-    flat = np.frombuffer(data, _numpy(tensor.dtype), count=math.prod(tensor.shape), offset=tensor.offset)
-    array = flat.reshape(tensor.shape)
-    array.flags.writeable = False
-    return array
-
-
-def inputs_of(case: Case, data: memoryview) -> dict[str, Array]:
-    """What the network is fed in one case, by input name."""
-    return {tensor.name: array_of(tensor, data) for tensor in case.inputs}
-
-
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) != len(pairs):
-        raise _refused("expected each key once in an object; found one repeated")
+        raise refused("expected each key once in an object; found one repeated")
     return table
 
 
@@ -209,7 +156,7 @@ def _layout_faults(golden: Golden) -> Iterator[str]:
         yield "expected a name of its own for each case; found repeats"
     end = 0
     for case, tensor in _tensors(golden):
-        if tensor.length != math.prod(tensor.shape) * _numpy(tensor.dtype).itemsize:
+        if tensor.length != math.prod(tensor.shape) * ITEM_BYTES[tensor.dtype]:
             yield f"case {case.name}, {tensor.name}: {tensor.length} bytes do not hold {tensor.dtype} {tensor.shape}"
         if tensor.offset != aligned(end):
             yield f"case {case.name}, {tensor.name}: expected offset {aligned(end)}; found {tensor.offset}"
@@ -262,66 +209,6 @@ def aligned(offset: int) -> int:
     return -(-offset // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
 
 
-def _numpy(dtype: DType) -> np.dtype[Any]:
-    return np.dtype(dtype).newbyteorder("<")
-
-
-def _refused(message: str) -> BundleRefused:
+def refused(message: str) -> BundleRefused:
+    """A fault in the page, or in the data that it speaks of."""
     return BundleRefused("golden", f"{GOLDEN_FILE}: {message}")
-
-
-# --- comparing
-
-
-def compare(golden: Golden, case: Case, answer: Mapping[str, Array], data: memoryview, *, runs: Runs) -> Worst:
-    """Holds the named outputs of one run against one case; returns the worst of them.
-
-    ``runs`` picks the tolerance. A missing output, another shape or type and a number that is none are wrong whatever
-    the tolerance; an engine may give float32 where the network says float16 and the other way round.
-    """
-    return worst_of(_held(golden, case, tensor, answer.get(tensor.name), data, runs) for tensor in case.outputs)
-
-
-def worst_of(found: Iterable[Worst]) -> Worst:
-    """The first that is not ok, else the one that came nearest to its limit. Expects at least one."""
-    return max(found, key=lambda worst: (not worst.ok, worst.times_tolerance))
-
-
-def _held(golden: Golden, case: Case, tensor: Tensor, answer: Array | None, data: memoryview, runs: Runs) -> Worst:
-    expected = array_of(tensor, data)
-    why = _unlike(expected, answer)
-    if why or answer is None:
-        return Worst(
-            case=case.name, output=tensor.name, error=math.inf, times_tolerance=math.inf, wrong=1.0, ok=False, why=why
-        )
-    both = golden.tolerances[tensor.name]
-    tolerance = both.tolerance if runs == "runtime" else both.engine_tolerance
-    wanted = expected.astype(np.float64)
-    error = np.abs(answer.astype(np.float64) - wanted)
-    allowed = tolerance.absolute + tolerance.relative * np.abs(wanted)
-    beyond = error > allowed
-    with np.errstate(divide="ignore", invalid="ignore"):
-        times = np.where(error == 0, 0.0, error / allowed)
-    place = int(np.argmax(times))
-    wrong = float(np.count_nonzero(beyond)) / beyond.size
-    return Worst(
-        case=case.name,
-        output=tensor.name,
-        error=float(error.flat[place]),
-        times_tolerance=float(times.flat[place]),
-        wrong=wrong,
-        ok=wrong <= tolerance.outliers,
-    )
-
-
-def _unlike(expected: Array, answer: Array | None) -> str:
-    """Why an answer cannot even be compared; empty where it can."""
-    if answer is None:
-        return "the network did not give it"
-    if answer.shape != expected.shape:
-        return f"expected shape {expected.shape}; found {answer.shape}"
-    if np.issubdtype(expected.dtype, np.floating) != np.issubdtype(answer.dtype, np.floating):
-        return f"expected {expected.dtype}; found {answer.dtype}"
-    if not np.isfinite(answer).all():
-        return "a number in it is not finite"
-    return ""

@@ -8,6 +8,7 @@ work is done here, and a command's module is imported only when it is called.
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -81,4 +82,6 @@ def call(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """The console script."""
-    sys.exit(call())
+    code = call()
+    gc.freeze()  # the process ends: looking for cycles among all its modules would only keep the caller waiting
+    sys.exit(code)

@@ -10,14 +10,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from appliance.bundles.metadata import MAX_ROOT_BYTES
 from appliance.bundles.release import Release
-from appliance.cli.output import ERRORS, note, print_json, print_line
+from appliance.cli.output import errors, note, print_json, print_line
 from appliance.cli.places import STATE
 from appliance.errors import UsageError
 from appliance.slots import Slots
@@ -25,6 +24,9 @@ from appliance.slots import verify as slots_verify
 from appliance.slots.inspect import inspect as inspect_media
 from appliance.slots.verify import Check, Verified
 from appliance.slots.views import ActiveModel, Installed
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 bundle_app = App(name="bundle", help="Signed bundles on removable media, and the slots they are installed into.")
 
@@ -187,13 +189,20 @@ def _progress(json: bool) -> Iterator[slots_verify.Progress]:
     """A bar on a terminal, a line for each tenth elsewhere."""
     if json:
         yield slots_verify.no_progress
-    elif ERRORS.is_terminal:
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-        with Progress(*columns, TimeRemainingColumn(), console=ERRORS, transient=True) as bar:
+    elif errors().is_terminal:
+        with _bar() as bar:
             task = bar.add_task("reading", total=None)
             yield lambda name, done, total: bar.update(task, description=name, completed=done, total=total)
     else:
         yield _tenths()
+
+
+def _bar() -> Progress:
+    from rich import progress as rich  # noqa: PLC0415 - only a terminal pays for it
+
+    columns = (rich.TextColumn("{task.description}"), rich.BarColumn(), rich.DownloadColumn())
+    times = (rich.TransferSpeedColumn(), rich.TimeRemainingColumn())
+    return rich.Progress(*columns, *times, console=errors(), transient=True)
 
 
 def _tenths() -> slots_verify.Progress:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from appliance.cli.output import ERRORS, print_json, print_line
+from appliance.cli.output import errors, print_json, print_line
 from appliance.config import load_mission, mission_schema
 from appliance.errors import ConfigError, UsageError
 
@@ -40,8 +40,8 @@ def check(
             print_json({"ok": False, "faults": e.faults})
         else:
             for fault in e.faults:
-                ERRORS.print(str(fault), markup=False)
-            ERRORS.print(f"{len(e.faults)} fault{'s' if len(e.faults) > 1 else ''}", style="red")
+                errors().print(str(fault), markup=False)
+            errors().print(f"{len(e.faults)} fault{'s' if len(e.faults) > 1 else ''}", style="red")
         return e.exit_code
     if json:
         print_json({"ok": True, "faults": [], "unit": loaded.mission.unit.id, "digest": loaded.digest})

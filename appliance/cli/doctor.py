@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 from cyclopts import Parameter
 
-from appliance.cli.output import OUTPUT, print_json
+from appliance.cli.output import output, print_json
 from appliance.cli.places import STATE
 from appliance.config import load_mission
 from appliance.doctor import Finding, examine, worst
@@ -49,11 +49,11 @@ def doctor(
         print_json({"verdict": verdict, "findings": findings})
     else:
         bad = sum(finding.verdict == "bad" for finding in findings)
-        OUTPUT.print(f"{len(findings)} questions, {bad} bad: {verdict}", style=STYLES[verdict], markup=False)
+        output().print(f"{len(findings)} questions, {bad} bad: {verdict}", style=STYLES[verdict], markup=False)
     return SOMETHING_IS_BAD if verdict == "bad" else 0
 
 
 def _tell(finding: Finding) -> None:
-    OUTPUT.print(f"{finding.verdict:<8}{finding.check}: {finding.says}", style=STYLES[finding.verdict], markup=False)
+    output().print(f"{finding.verdict:<8}{finding.check}: {finding.says}", style=STYLES[finding.verdict], markup=False)
     if finding.remedy:
-        OUTPUT.print(f"        → {finding.remedy}", markup=False)
+        output().print(f"        → {finding.remedy}", markup=False)

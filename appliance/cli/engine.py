@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from appliance.bundles.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from appliance.bundles.network import MAX_MODEL_BYTES, look_into
-from appliance.cli.output import ERRORS, note, print_json, print_line
+from appliance.cli.output import errors, note, print_json, print_line
 from appliance.cli.places import STATE
 from appliance.engines.bench import Timing, time_runner
 from appliance.engines.binding import NO_GPU
@@ -259,11 +259,11 @@ def _read(path: Path, limit: int) -> bytes:
 @contextmanager
 def _bar(name: str, json: bool) -> Iterator[Tell]:
     """A bar with the time left on a terminal; elsewhere lines on standard error, never long apart."""
-    if not ERRORS.is_terminal or json:
+    if not errors().is_terminal or json:
         yield _Lines(name)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[left]}"))
-    with Progress(*columns, console=ERRORS, transient=True) as bar:
+    with Progress(*columns, console=errors(), transient=True) as bar:
         task = bar.add_task(f"building {name}", total=1.0, left="")
         yield lambda p: bar.update(task, completed=p.fraction, left=f"{_left(p)}  {p.phase}")
 

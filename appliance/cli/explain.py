@@ -17,7 +17,7 @@ import msgspec
 from cyclopts import Parameter
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from appliance.cli.output import ERRORS, note, print_json, print_line
+from appliance.cli.output import errors, note, print_json, print_line
 from appliance.cli.replay import plan_of, step
 from appliance.domain import Entity
 from appliance.errors import UsageError
@@ -76,7 +76,7 @@ Say = Callable[[str, float], None]
 
 @contextmanager
 def _progress() -> Iterator[Say]:
-    if not ERRORS.is_terminal:
+    if not errors().is_terminal:
         said: set[str] = set()
 
         def line(text: str, _: float) -> None:
@@ -87,7 +87,7 @@ def _progress() -> Iterator[Say]:
         yield line
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=ERRORS, transient=True) as bar:
+    with Progress(*columns, console=errors(), transient=True) as bar:
         tasks: dict[str, int] = {}
 
         def show(text: str, share: float) -> None:

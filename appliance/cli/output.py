@@ -7,14 +7,31 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Any, Final
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from rich.console import Console
 
-#: People read this one; scripts read standard output.
-ERRORS: Final = Console(stderr=True, highlight=False, soft_wrap=True)
-OUTPUT: Final = Console(highlight=False, soft_wrap=True)
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@cache
+def errors() -> Console:
+    """People read this one; scripts read standard output."""
+    return _console(stderr=True)
+
+
+@cache
+def output() -> Console:
+    """Standard output, for people."""
+    return _console(stderr=False)
+
+
+def _console(*, stderr: bool) -> Console:
+    from rich.console import Console  # noqa: PLC0415 - what prints JSON starts without it
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=True)
 
 
 def _plain(value: object) -> object:
@@ -32,14 +49,14 @@ def print_json(body: Any) -> None:
 
 def print_line(text: str) -> None:
     """One line for people on standard output."""
-    OUTPUT.print(text, markup=False)
+    output().print(text, markup=False)
 
 
 def note(text: str) -> None:
     """One line for people on standard error."""
-    ERRORS.print(text, markup=False)
+    errors().print(text, markup=False)
 
 
 def say_failure(text: str, *, reason: str) -> None:
     """Why a command ends; the reason is a stable word for scripts."""
-    ERRORS.print(f"appliance: {text}" if f"[{reason}]" in text else f"appliance: {text} [{reason}]", markup=False)
+    errors().print(f"appliance: {text}" if f"[{reason}]" in text else f"appliance: {text} [{reason}]", markup=False)

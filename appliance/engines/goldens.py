@@ -1,7 +1,7 @@
 """A model's golden files as the gate reads them: from the slot in service, beside the network, mapped, not copied.
 
-The numbers and tolerances are the signer's (`bundles.golden`); here they meet a runner. Rules: a release without golden
-files is ordinary, and has none; golden files that are not what was signed are ``BundleRefused``.
+The numbers and tolerances are the signer's (`bundles.golden`, `bundles.answers`); here they meet a runner. Rules: a
+release without golden files is ordinary, and has none; golden files that are not what was signed are ``BundleRefused``.
 """
 
 from __future__ import annotations
@@ -14,19 +14,8 @@ from typing import Any, Final
 
 import numpy.typing as npt
 
-from appliance.bundles.golden import (
-    GOLDEN_DATA_FILE,
-    GOLDEN_FILE,
-    MAX_GOLDEN_BYTES,
-    Case,
-    Golden,
-    Worst,
-    check_data,
-    compare,
-    inputs_of,
-    parse_golden,
-    worst_of,
-)
+from appliance.bundles.answers import Worst, check_data, compare, inputs_of, worst_of
+from appliance.bundles.golden import GOLDEN_DATA_FILE, GOLDEN_FILE, MAX_GOLDEN_BYTES, Case, Golden, parse_golden
 from appliance.bundles.manifest import Manifest
 from appliance.errors import EngineUnavailable
 from appliance.inference.runner import Runner

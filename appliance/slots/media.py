@@ -27,7 +27,8 @@ from appliance.bundles.tar import (
 )
 from appliance.errors import BundleRefused, Unavailable
 
-CHUNK_BYTES: Final = 1024 * 1024
+CHUNK_BYTES: Final = 64 * 1024
+"""A piece stays in the processor's cache while it is hashed; the kernel reads ahead of a file that is read in order."""
 #: ``t/integrator/product/file`` is four deep.
 MAX_DEPTH: Final = 4
 _OPEN: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe must not make us wait for its other end

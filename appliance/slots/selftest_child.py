@@ -18,17 +18,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from appliance.bundles.golden import (
-    GOLDEN_DATA_FILE,
-    GOLDEN_FILE,
-    MAX_GOLDEN_BYTES,
-    Worst,
-    check_data,
-    compare,
-    inputs_of,
-    parse_golden,
-    worst_of,
-)
+from appliance.bundles.answers import Worst, check_data, compare, inputs_of, worst_of
+from appliance.bundles.golden import GOLDEN_DATA_FILE, GOLDEN_FILE, MAX_GOLDEN_BYTES, parse_golden
 from appliance.bundles.manifest import (
     MAX_MANIFEST_BYTES,
     FixedSize,

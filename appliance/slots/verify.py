@@ -37,7 +37,6 @@ from appliance.bundles.release import MAX_RELEASE_BYTES, RELEASE_FILE, Release, 
 from appliance.bundles.state import TrustState
 from appliance.bundles.tuf7 import Metadata, MetaFile, Root, Targets, Updater, set_reference_time
 from appliance.errors import BundleRefused
-from appliance.slots.ahead import WORTH_BYTES, ahead
 from appliance.slots.disk import storage
 from appliance.slots.fetcher import MediaFetcher, read_bounded
 from appliance.slots.media import Media
@@ -346,8 +345,7 @@ def _checked(file: ReleaseFile, media: Media, name: str, progress: Callable[[int
         reason = "truncated" if media.sizes[name] < file.length else "too-long"
         raise BundleRefused(reason, f"{file.path}: expected {file.length} bytes; found {media.sizes[name]}")
     digest, length, head = hashlib.sha384(), 0, b""
-    chunks = read_bounded(media, name, file.length)
-    for chunk in ahead(chunks) if file.length >= WORTH_BYTES else chunks:
+    for chunk in read_bounded(media, name, file.length):
         digest.update(chunk)
         length += len(chunk)
         if len(head) < MAGIC_BYTES:

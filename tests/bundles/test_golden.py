@@ -12,17 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from appliance.bundles.golden import (
-    MAX_GOLDEN_BYTES,
-    Golden,
-    Tolerance,
-    array_of,
-    check_data,
-    compare,
-    encode_golden,
-    inputs_of,
-    parse_golden,
-)
+from appliance.bundles.answers import array_of, check_data, compare, inputs_of
+from appliance.bundles.golden import MAX_GOLDEN_BYTES, Golden, Tolerance, encode_golden, parse_golden
 from appliance.bundles.manifest import Manifest, parse_manifest
 from appliance.errors import BundleRefused
 from tests.support.networks import CELLS, MANIFEST

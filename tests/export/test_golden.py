@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from appliance.bundles.golden import check_data, parse_golden
+from appliance.bundles.answers import check_data
+from appliance.bundles.golden import parse_golden
 from appliance.bundles.manifest import parse_manifest
 from appliance.errors import UsageError
 from export import golden as goldens
