@@ -170,11 +170,15 @@ class Books:
     place: Place
     durable: set[Frame] = field(default_factory=set)
     shed: set[Frame] = field(default_factory=set)
+    newest: int = 0
 
     def read(self) -> None:
+        """What was added; of epochs before the newest known one there can be nothing new."""
         with contextlib.closing(sqlite3.connect(self.place.outbox, timeout=60)) as database:
-            self.durable |= set(database.execute("SELECT epoch, counter FROM envelope WHERE kind = 'frame'"))
+            sql = "SELECT epoch, counter FROM envelope WHERE kind = 'frame' AND epoch >= ?"
+            self.durable |= set(database.execute(sql, (self.newest,)))
             self.shed |= set(database.execute("SELECT epoch, counter FROM shed"))
+        self.newest = max((epoch for epoch, _ in self.durable), default=0)
 
     def closed(self) -> bool:
         """Whether the close of the newest epoch is durable: nothing is sealed any more."""
@@ -182,10 +186,11 @@ class Books:
             sql = "SELECT count(*) FROM envelope WHERE kind = 'close' AND epoch = (SELECT max(epoch) FROM envelope)"
             return bool(database.execute(sql).fetchone()[0])
 
-    def held(self) -> int:
-        """Frames that the outbox still has."""
+    def held(self, before: int = 2**48) -> int:
+        """Frames of epochs ``before`` this one that the outbox still has."""
         with contextlib.closing(sqlite3.connect(self.place.outbox, timeout=60)) as database:
-            return int(database.execute("SELECT count(*) FROM envelope WHERE kind = 'frame'").fetchone()[0])
+            sql = "SELECT count(*) FROM envelope WHERE kind = 'frame' AND epoch < ?"
+            return int(database.execute(sql, (before,)).fetchone()[0])
 
     def heard(self) -> Counter[Frame]:
         with contextlib.closing(sqlite3.connect(self.place.inbox, timeout=60)) as database:

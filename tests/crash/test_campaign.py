@@ -30,6 +30,9 @@ A recipient keeps the last 512 epochs of a unit open (``KEEP_EPOCHS``)."""
 UP_S = 600.0
 """A loaded machine is slow, which is no failure."""
 STILL_S = 10.0
+STRETCH = 375
+"""Kills between two rests. In a rest nobody is killed until the outbox has forgotten all epochs but the running one:
+forgetting too early would lose what the next kill takes from the broker, and never forgetting would hide that."""
 
 
 class Witness:
@@ -79,8 +82,8 @@ def test_each_killed_at_random_moments_and_every_frame_is_opened_once(
     sending.start()
     kinds = ["unit", "broker", "listener"] * moments
     chance.shuffle(kinds)
-    started, lived = time.monotonic(), 0
-    for kind in kinds:
+    started, lived, forgotten = time.monotonic(), 0, 0
+    for number, kind in enumerate(kinds, start=1):
         gap_s, in_start_up = chance.uniform(*GAP_S), chance.random() < START_UP_SHARE
         if not in_start_up:
             assert sending.up.wait(UP_S)
@@ -99,6 +102,8 @@ def test_each_killed_at_random_moments_and_every_frame_is_opened_once(
         else:
             broker.kill()
             broker.start()
+        if number % STRETCH == 0 and number < len(kinds):
+            forgotten += rest(sending, books)
     seconds = time.monotonic() - started
     finish(sending, listening, books)
     witness.stop()
@@ -113,12 +118,28 @@ def test_each_killed_at_random_moments_and_every_frame_is_opened_once(
         f"  {len(books.durable)} frames durable in {len({epoch for epoch, _ in books.durable})} epochs, "
         f"{len(books.shed)} shed; opened {sum(heard.values())}: {len(missing)} missing, {len(twice)} twice, "
         f"{len(extra)} of no unit\n"
+        f"  {forgotten} of them forgotten by the outbox before the last kills\n"
         f"  {len(witness.texts)} pairs of key and nonce on the wire, {len(nonces_reused)} with two texts"
     )
     assert (missing, twice, extra, nonces_reused) == (set(), set(), set(), [])
     assert books.shed == set()
     assert lived >= moments * 0.6, "the load ran at most moments"
     assert len(witness.texts) > len(books.durable) // 2, "the witness heard the traffic"
+
+
+def rest(sending: Program, books: Books) -> int:
+    """Wait until the outbox holds the running epoch alone; how many frames it has forgotten meanwhile."""
+    assert sending.up.wait(UP_S)
+    books.read()
+    held = books.held(books.newest)
+    while books.held(books.newest):
+        sending.assert_alive()
+        books.read()
+        time.sleep(0.5)
+    if not set(books.heard()) >= {frame for frame in books.durable if frame[0] < books.newest}:
+        at_rest(books)
+    print(f"\n{held} frames held at the rest after {sending.kills} kills of the unit", end="")  # noqa: T201
+    return held
 
 
 def finish(sending: Program, listening: Program, books: Books) -> None:

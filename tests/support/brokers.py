@@ -100,7 +100,7 @@ class Mosquitto:
             program = _mosquitto()
             assert program is not None
             self.process = subprocess.Popen([program, "-c", str(config)], stdout=log, stderr=log)
-        until(lambda: _listens(self.port), 10)
+        until(lambda: _listens(self.port), 60)
 
     def kill(self, how: int = signal.SIGKILL) -> None:
         if self.process is not None:

@@ -48,7 +48,7 @@ class ProvisionedBroker:
         with (self.folder / "log").open("ab") as log:
             command = [*wrapper, program, "-c", str(self.folder / "mosquitto.conf")]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        until(lambda: _listens(self.port), 10)
+        until(lambda: _listens(self.port), 60)
 
     def kill(self) -> None:
         if self.process is not None:
