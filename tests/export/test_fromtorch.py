@@ -159,7 +159,12 @@ def test_a_module_that_makes_no_good_network_says_why(
 
 
 def test_the_shipped_recipe_can_be_made_again(torch_bench: Path, run: Any) -> None:
-    """Untrained, for the weights are not kept; inputs, outputs, operators and parameters are those that are shipped."""
+    """Untrained, for the weights are not kept; inputs, outputs, operators and parameters are those that are shipped.
+
+    Untrained scores are nearly equal, so which forty are the best may hang on the last bit: always the same weights.
+    """
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(1)
     harbour = Path(__file__).parents[2] / "models" / "harbour"
     code, _, err = run(f"onnx {harbour} --out {torch_bench / 'harbour.onnx'}")
     assert code == 0, err

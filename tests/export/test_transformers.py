@@ -51,6 +51,7 @@ def _save(kind: str, folder: Path) -> None:
     (folder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
 
 
+@pytest.mark.timeout(900)  # torch traces and converts for minutes where the machine is shared
 @pytest.mark.parametrize("kind", ["d_fine", "rt_detr_v2"])
 def test_a_folder_becomes_a_network_and_a_manifest_that_a_device_takes(bench: Path, run: Any, kind: str) -> None:
     _save(kind, bench / "folder")
