@@ -11,7 +11,7 @@ export OMP_NUM_THREADS := 1
 # ONNX Runtime asks a collector of its maker for everything that imports it by itself, as some tests do.
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: asyncapi demo test check lint types floors bench crash fuzz lock test-export clean help
+.PHONY: hil-smoke asyncapi demo test check lint types floors bench crash fuzz lock test-export clean help
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -20,17 +20,16 @@ help:
 demo: $(READY) $(SYSTEM)
 	$(BIN)/appliance demo
 
-# Rooms whose tests wait for no clock: on all cores. The others (brokers, daemons, kills) have the machine to themselves.
-SIDE_BY_SIDE := $(addprefix tests/,audit bundles config engines estimation export fusion geodesy golden image inference \
-	reading recorder sealing slots tracking)
-
 ## make test    every test, in random order
 test: $(READY) $(SYSTEM)
-	$(BIN)/python -m pytest -n auto --dist loadfile $(SIDE_BY_SIDE)
-	$(BIN)/python -m pytest $(addprefix --ignore=,$(SIDE_BY_SIDE))
+	$(BIN)/python -m pytest
 
-## make check   what CI runs: lint, types, floors, tests
-check: lint types floors test
+## make check   what CI runs: lint, types, floors, tests, the rig's smoke campaign
+check: lint types floors test hil-smoke
+
+## make hil-smoke   half a minute of harbour at a device of local processes, whose daemon is killed once; see docs/rig.md
+hil-smoke: $(READY) $(SYSTEM)
+	$(BIN)/python -m hil run smoke --out .cache/hil-smoke
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

@@ -21,9 +21,10 @@ from appliance.bus import EmbeddedBroker
 from appliance.errors import ApplianceError
 from hil.demo.children import Child, child
 from hil.demo.score import Opened, nanoseconds
-from hil.demo.stage import CAMERA, Stage
+from hil.demo.stage import Stage
 from hil.scene.film import FRAMES_PER_S
-from hil.scene.players import LineServer, Players, Sent
+from hil.scene.mission import CAMERA
+from hil.scene.players import LOOPBACK, LineServer, Players, Sent, into
 from hil.scene.world import Scene
 
 SUBSCRIBED_S = 20.0
@@ -98,7 +99,8 @@ def play(
     """Play the scene at the appliance and collect. ``told(seconds)`` is called as the scene goes on."""
     listener, said = Listener(), _Output()
     with ExitStack() as house:
-        players = house.enter_context(Players(duration_s, stage.inbox, lines, stage.radar_port, stage.gnss_port))
+        radar_at, gnss_at = (LOOPBACK, stage.radar_port), (LOOPBACK, stage.gnss_port)
+        players = house.enter_context(Players(duration_s, into(stage.inbox), lines, radar_at, gnss_at))
         listening = house.enter_context(
             child("listen", _listen_arguments(stage, broker.url), stage.folder / "listen.log", listener.hear)
         )

@@ -39,6 +39,8 @@ class Opened:
 
     opened_ns: int
     body: Mapping[str, Any]
+    name: tuple[int, int] | None = None
+    """Epoch and counter, where they are known."""
 
     @property
     def schema(self) -> str:
@@ -151,23 +153,37 @@ class Judge:
         return self._scene.things
 
 
-def latency_ms(opened: Iterable[Opened], camera: str) -> list[float]:
-    """From the capture of a frame to the moment at which the first message that rests on it was opened, sorted.
+class Latencies:
+    """From the capture of a frame to the moment at which the first message that rests on it was opened.
 
     A message rests on a frame when the frame is the newest observation of its entity and no earlier message of the same
     entity had it. One that says that an entity coasts or is gone rests on nothing new.
     """
-    newest: dict[str, int] = {}
-    waited: list[float] = []
-    for message in opened:
+
+    def __init__(self, camera: str) -> None:
+        self._camera = camera
+        self._newest: dict[str, int] = {}
+        self.waited: list[tuple[int, float]] = []
+        """When it was opened (nanoseconds since 1970), and after how many milliseconds."""
+
+    def add(self, message: Opened) -> None:
+        """The next message in the order of opening."""
         if not message.schema.startswith("edge/entity/") or message.body["status"] in {"coasting", "deleted"}:
-            continue
-        seen = [nanoseconds(e["time"]) for e in message.body["evidence"] if e["source_id"].split(":")[0] == camera]
+            return
+        evidence = message.body["evidence"]
+        seen = [nanoseconds(e["time"]) for e in evidence if e["source_id"].split(":")[0] == self._camera]
         entity_id = str(message.body["entity_id"])
-        if seen and max(seen) > newest.get(entity_id, 0) and max(seen) == nanoseconds(message.body["time"]):
-            newest[entity_id] = max(seen)
-            waited.append((message.opened_ns - max(seen)) / 1e6)
-    return sorted(waited)
+        if seen and max(seen) > self._newest.get(entity_id, 0) and max(seen) == nanoseconds(message.body["time"]):
+            self._newest[entity_id] = max(seen)
+            self.waited.append((message.opened_ns, (message.opened_ns - max(seen)) / 1e6))
+
+
+def latency_ms(opened: Iterable[Opened], camera: str) -> list[float]:
+    """All latencies of a run, sorted. See ``Latencies``."""
+    latencies = Latencies(camera)
+    for message in opened:
+        latencies.add(message)
+    return sorted(waited for _, waited in latencies.waited)
 
 
 def percentile(ordered: Sequence[float], part: float) -> float | None:

@@ -6,7 +6,6 @@ signs it, the installation as ``appliance bundle install`` does it. Nothing is t
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,19 +16,16 @@ from appliance.host.files import write_whole
 from appliance.sealing.identity import generate
 from appliance.slots import Slots
 from export import desk
-from hil.scene import radar
 from hil.scene.film import shoot
-from hil.scene.harbour import LENS, MAST_HEIGHT_M, ORIGIN, place
+from hil.scene.harbour import LENS
+from hil.scene.mission import PRODUCT, Plan, mission_text
 from hil.scene.players import LOOPBACK, free_udp_port
-from hil.scene.world import Ground, Scene
+from hil.scene.world import Scene
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODEL_FOLDER = REPOSITORY / "models" / "harbour"
 UNIT = "havre-neuf-01"
 RECIPIENT = "watch-desk"
-PRODUCT = "demo/harbour"
-
-CAMERA, RADAR, AIS, GNSS, REPORTS = "mast-camera", "mast-radar", "ais-receiver", "own-gnss", "reports"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,9 +90,20 @@ def make_mission(folder: Path, film: Path, identities: tuple[Path, Path], *, bus
     inbox.mkdir()
     radar_port, gnss_port = free_udp_port(), free_udp_port()
     mission = folder / "mission.toml"
-    names = {"device": device.name, "recipient": public_name(recipient).name, "film": film.name, "bus_url": bus_url}
-    ports = {"radar_port": radar_port, "gnss_port": gnss_port, "ais_port": ais_port}
-    mission.write_text(_MISSION.format(**names, **ports, **_fixed()), encoding="utf-8")
+    text = mission_text(
+        Plan(
+            unit=UNIT,
+            identity=device.name,
+            recipients=(public_name(recipient).name,),
+            bus=(("url", bus_url),),
+            camera_uri=f"file:{film.name}",
+            radar_uri=f"udp://{LOOPBACK}:{radar_port}",
+            ais_uri=f"tcp://{LOOPBACK}:{ais_port}",
+            gnss_uri=f"udp://{LOOPBACK}:{gnss_port}",
+            demo=True,
+        )
+    )
+    mission.write_text(text, encoding="utf-8")
     return Stage(
         folder=folder,
         mission=mission,
@@ -109,129 +116,3 @@ def make_mission(folder: Path, film: Path, identities: tuple[Path, Path], *, bus
         radar_port=radar_port,
         gnss_port=gnss_port,
     )
-
-
-def _fixed() -> dict[str, object]:
-    """What the mission says in every demo: the unit, its sensors and how well they measure."""
-    return {
-        "unit": UNIT,
-        "lat": ORIGIN.latitude_deg,
-        "lon": ORIGIN.longitude_deg,
-        "product": PRODUCT,
-        "camera": CAMERA,
-        "height": MAST_HEIGHT_M,
-        "heading": math.degrees(LENS.heading_rad),
-        "pitch": math.degrees(LENS.pitch_rad),
-        "width_px": LENS.width_px,
-        "height_px": LENS.height_px,
-        "focal": LENS.focal_px,
-        "centre_x": LENS.width_px / 2.0,
-        "centre_y": LENS.height_px / 2.0,
-        "radar": RADAR,
-        "radar_range_m": radar.RANGE_SIGMA_M * 1.5,
-        "radar_bearing_deg": math.degrees(radar.BEARING_SIGMA_RAD) * 1.2,
-        "clutter": radar.CLUTTER_PER_TURN,
-        "radar_max_m": radar.MAX_RANGE_M,
-        "scan_s": radar.TURN_S * 0.96,
-        "ais": AIS,
-        "gnss": GNSS,
-        "reports": REPORTS,
-        "host": LOOPBACK,
-        "places": _places(),
-    }
-
-
-def _places() -> str:
-    """Names that people use in their reports, for the mission's gazetteer."""
-    ground = Ground(ORIGIN)
-    lines = []
-    for name, at in (("breakwater", (0.0, 520.0)), ("entrance", (184.0, 540.0))):
-        here = ground.to_geodetic(*place(*at))
-        lines.append(
-            f'"{name}" = {{ latitude_deg = {here.latitude_deg:.6f}, longitude_deg = {here.longitude_deg:.6f} }}'
-        )
-    return "\n".join(lines)
-
-
-_MISSION = """\
-# The demo's mission: a mast in a harbour that does not exist.
-schema = "edge-mission/1"
-
-[unit]
-id = "{unit}"
-origin = {{ latitude_deg = {lat}, longitude_deg = {lon} }}
-identity = "{device}"
-state = "state"
-demo = true
-
-[bus]
-url = "{bus_url}"
-recipients = ["{recipient}"]
-
-[picture]
-interval_s = 1.0
-entity_interval_s = 0.2
-status_interval_s = 1.0
-
-[[models]]
-name = "harbour"
-bundle = "{product}"
-
-[[feeds]]
-name = "{camera}"
-kind = "video"
-uri = "file:{film}"
-model = "harbour"
-
-[feeds.pose]
-latitude_deg = {lat}
-longitude_deg = {lon}
-altitude_m = {height}
-heading_deg = {heading:.6f}
-pitch_deg = {pitch:.6f}
-sigma_heading_deg = 0.1
-sigma_pitch_deg = 0.06
-sigma_position_m = 0.5
-
-[feeds.lens]
-width_px = {width_px}
-height_px = {height_px}
-fx_px = {focal}
-fy_px = {focal}
-cx_px = {centre_x}
-cy_px = {centre_y}
-terrain_sigma_m = 0.2
-max_range_m = 700
-
-[[feeds]]
-name = "{radar}"
-kind = "radar"
-uri = "udp://{host}:{radar_port}"
-site = {{ latitude_deg = {lat}, longitude_deg = {lon} }}
-
-[feeds.sensing]
-range_m = {radar_range_m}
-bearing_deg = {radar_bearing_deg:.4f}
-detection_probability = 0.9
-false_plots_per_scan = {clutter}
-max_range_m = {radar_max_m}
-scan_s = {scan_s}
-
-[[feeds]]
-name = "{ais}"
-kind = "ais"
-uri = "tcp://{host}:{ais_port}"
-
-[[feeds]]
-name = "{gnss}"
-kind = "gnss"
-uri = "udp://{host}:{gnss_port}"
-
-[[feeds]]
-name = "{reports}"
-kind = "reports"
-uri = "dir:inbox"
-
-[places]
-{places}
-"""

@@ -14,7 +14,8 @@ from appliance.domain import Geodetic
 from appliance.geodesy import format_mgrs
 from hil.demo.play import Run
 from hil.demo.score import Judge, latency_ms, percentile
-from hil.demo.stage import CAMERA, PRODUCT, REPORTS, UNIT
+from hil.demo.stage import UNIT
+from hil.scene.mission import CAMERA, PRODUCT, REPORTS
 from hil.scene.words import Spoken, spoken
 
 SCHEMA = "edge/demo/1"

@@ -106,6 +106,10 @@ class Device(Protocol):
         """Run ``appliance ARGUMENTS`` in the home as the appliance's own user. Raises as ``shell`` does."""
         ...
 
+    def doctor_command(self) -> str:
+        """A shell command, without single quotes, that runs ``appliance doctor MISSION --json`` in the home."""
+        ...
+
     def put(self, path: str, content: bytes, mode: int = 0o644) -> None:
         """Write a file below the home, whole (written aside, renamed); folders are made; owned by the appliance."""
         ...
@@ -136,6 +140,10 @@ class Device(Protocol):
         """While held, a service that has died is not started again (a broker that stays away)."""
         ...
 
+    def step_clock(self, offset_s: float) -> None:
+        """Set the clock so far from the rig's; 0 sets it right. Raises CannotDo."""
+        ...
+
     def log(self, part: Part, lines: int = 40) -> str:
         """The end of what a service has said."""
         ...
@@ -147,8 +155,13 @@ class Device(Protocol):
         """The address under which the device reaches servers that the rig opens on its loopback (cameras, AIS)."""
         ...
 
+    @property
+    def udp_ports(self) -> tuple[int, ...]:
+        """At least four UDP ports of the device that the mission may listen on and the rig can reach."""
+        ...
+
     def udp_at(self, port: int) -> tuple[str, int]:
-        """Where the rig sends datagrams that shall reach UDP ``port`` on the device. Ports: 8600 to 8699."""
+        """Where the rig sends datagrams that shall reach one of ``udp_ports``."""
         ...
 
     @property
@@ -164,6 +177,10 @@ class Device(Protocol):
     @property
     def bus(self) -> DeviceBus:
         """For the mission. May be asked once booted."""
+        ...
+
+    def bus_through(self, port: int) -> DeviceBus:
+        """The same, with a TCP proxy of the rig at ``rig_address``:``port`` in between. Raises CannotDo."""
         ...
 
     @property

@@ -26,16 +26,20 @@ def shoot(
     target: Path,
     duration_s: float,
     told: Callable[[int, int], None] = lambda _done, _of: None,
+    *,
+    key_every: int = 250,
 ) -> list[tuple[TrueBox, ...]]:
     """Write the film; return the true boxes frame by frame. Frame ``i`` shows the scene at ``i / FRAMES_PER_S`` s.
 
-    ``told(done, of)`` is called after each frame.
+    ``told(done, of)`` is called after each frame. Every ``key_every`` frames one stands by itself: where a watcher
+    may come in.
     """
     painter = Painter(scene, lens)
     count = max(1, round(duration_s * FRAMES_PER_S))
     truth: list[tuple[TrueBox, ...]] = []
+    options = {"preset": "ultrafast", "crf": "21", "g": str(key_every)}
     with av.open(str(target), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=FRAMES_PER_S, options={"preset": "ultrafast", "crf": "21"})
+        stream = container.add_stream("libx264", rate=FRAMES_PER_S, options=options)
         stream.width, stream.height, stream.pix_fmt = lens.width_px, lens.height_px, "yuv420p"
         stream.codec_context.thread_count = 1
         stream.codec_context.time_base = Fraction(1, _TICKS_PER_S)

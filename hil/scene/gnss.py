@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -14,18 +15,28 @@ HDOP = 0.9
 
 
 def sentences(scene: Scene, duration_s: float) -> Iterator[tuple[float, tuple[str, str]]]:
-    """(time_s, (GGA, RMC)) once a second; the fix wanders by the receiver's noise."""
-    ground = Ground(scene.origin)
-    dice = random.Random(f"gnss {scene.seed}")
+    """(time_s, (GGA, RMC)) once a second."""
     for second in range(int(duration_s) + 1):
-        place = ground.to_geodetic(dice.gauss(0.0, POSITION_SIGMA_M), dice.gauss(0.0, POSITION_SIGMA_M))
-        moment = datetime.fromtimestamp(scene.time_ns(float(second)) / 1e9, tz=UTC)
-        clock = moment.strftime("%H%M%S.") + f"{moment.microsecond // 10_000:02d}"
-        latitude = _minutes(place.latitude_deg, "N", "S", 2)
-        longitude = _minutes(place.longitude_deg, "E", "W", 3)
-        gga = f"GPGGA,{clock},{latitude},{longitude},1,{SATELLITES:02d},{HDOP},0.0,M,0.0,M,,"
-        rmc = f"GPRMC,{clock},A,{latitude},{longitude},0.0,,{moment:%d%m%y},,,A"
-        yield float(second), (_framed(gga), _framed(rmc))
+        yield float(second), sentence_pair(scene, second)
+
+
+def sentence_pair(scene: Scene, second: int, off_m: tuple[float, float] = (0.0, 0.0)) -> tuple[str, str]:
+    """(GGA, RMC) of one second; the fix wanders by the receiver's noise, and lies ``off_m`` (east, north) where it is
+    deceived.
+    """
+    dice = random.Random(f"gnss {scene.seed} {second}")
+    east_m, north_m = dice.gauss(0.0, POSITION_SIGMA_M), dice.gauss(0.0, POSITION_SIGMA_M)
+    place = _ground(scene.origin).to_geodetic(east_m + off_m[0], north_m + off_m[1])
+    moment = datetime.fromtimestamp(scene.time_ns(float(second)) / 1e9, tz=UTC)
+    clock = moment.strftime("%H%M%S.") + f"{moment.microsecond // 10_000:02d}"
+    latitude = _minutes(place.latitude_deg, "N", "S", 2)
+    longitude = _minutes(place.longitude_deg, "E", "W", 3)
+    gga = f"GPGGA,{clock},{latitude},{longitude},1,{SATELLITES:02d},{HDOP},0.0,M,0.0,M,,"
+    rmc = f"GPRMC,{clock},A,{latitude},{longitude},0.0,,{moment:%d%m%y},,,A"
+    return _framed(gga), _framed(rmc)
+
+
+_ground = functools.lru_cache(maxsize=4)(Ground)
 
 
 def _minutes(degrees: float, positive: str, negative: str, digits: int) -> str:

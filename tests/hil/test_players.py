@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from hil.scene.harbour import harbour
-from hil.scene.players import LOOPBACK, LineServer, Player, Players, drop_report, free_udp_port
+from hil.scene.players import LOOPBACK, LineServer, Player, Players, free_udp_port, into, written_report
 from hil.scene.words import spoken
 from hil.scene.world import Scene
 
@@ -21,7 +21,7 @@ def test_a_player_plays_in_order_of_time_and_says_why_it_stopped() -> None:
         raise ConnectionRefusedError("nobody there")
 
     player = Player(
-        "x", [(now_ns + 20, lambda: said.append("b")), (now_ns, lambda: said.append("a")), (now_ns + 30, fails)]
+        "x", [(now_ns, lambda: said.append("a")), (now_ns + 20, lambda: said.append("b")), (now_ns + 30, fails)]
     )
     player.start()
     player.join(5.0)
@@ -70,7 +70,8 @@ def test_a_caller_that_hangs_up_does_not_stop_the_others() -> None:
 
 def test_a_report_appears_whole_under_its_own_name(scene: Scene, tmp_path: Path) -> None:
     one = spoken(scene, 30.0)[1]
-    name = drop_report(tmp_path, one, scene.time_ns(one.time_s))
+    name = f"{one.report_id}.json"
+    into(tmp_path)(name, written_report(one, scene.time_ns(one.time_s)))
     assert [path.name for path in tmp_path.iterdir()] == [name]
     document = json.loads((tmp_path / name).read_text(encoding="utf-8"))
     assert document["text"] == one.text
@@ -89,7 +90,7 @@ def test_a_whole_second_of_harbour_goes_out_on_every_wire(tmp_path: Path) -> Non
         gnss.bind((LOOPBACK, other))
         radar.settimeout(5.0)
         gnss.settimeout(5.0)
-        with Players(2.6, tmp_path, lines, port, other) as players:
+        with Players(2.6, into(tmp_path), lines, (LOOPBACK, port), (LOOPBACK, other)) as players:
             players.start(harbour(7, time.time_ns() + 50_000_000))
             players.wait(10.0)
             assert players.faults() == []
@@ -105,7 +106,7 @@ def test_a_whole_second_of_harbour_goes_out_on_every_wire(tmp_path: Path) -> Non
 
 def test_what_came_before_the_start_is_left_out(tmp_path: Path) -> None:
     lines = LineServer()
-    with Players(2.0, tmp_path, lines, free_udp_port(), free_udp_port()) as players:
+    with Players(2.0, into(tmp_path), lines, (LOOPBACK, free_udp_port()), (LOOPBACK, free_udp_port())) as players:
         players.start(harbour(7, time.time_ns() - 3_000_000_000))
         players.wait(5.0)
         assert players.sent.reports == []

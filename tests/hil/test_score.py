@@ -11,7 +11,7 @@ import pytest
 from appliance.pipeline.times import time_text
 from hil.demo.play import Listener
 from hil.demo.score import CUT_M, Judge, Opened, latency_ms, nanoseconds, percentile
-from hil.demo.stage import CAMERA
+from hil.scene.mission import CAMERA
 from hil.scene.world import Ground, Scene, motion
 
 Change = Callable[[str, dict[str, Any]], None]

@@ -12,6 +12,7 @@ from appliance.daemon.plan import feed_specs
 from appliance.sealing.identity import PrivateIdentity
 from appliance.slots import Slots
 from hil.demo import stage
+from hil.scene import mission
 from hil.scene.harbour import LENS, ORIGIN
 
 
@@ -28,11 +29,11 @@ def test_the_mission_is_right(prepared: stage.Stage) -> None:
     assert loaded.mission.unit.id == stage.UNIT
     assert [feed.kind for feed in loaded.mission.feeds] == ["video", "radar", "ais", "gnss", "reports"]
     assert {spec.name for spec in feed_specs(loaded)} == {
-        stage.CAMERA,
-        stage.RADAR,
-        stage.AIS,
-        stage.GNSS,
-        stage.REPORTS,
+        mission.CAMERA,
+        mission.RADAR,
+        mission.AIS,
+        mission.GNSS,
+        mission.REPORTS,
     }
 
 
@@ -61,5 +62,5 @@ def test_the_shipped_model_is_signed_verified_and_installed(tmp_path: Path) -> N
     made = stage.make_bundle(tmp_path, said.append)
     stage.install(tmp_path, made)
     (view,) = Slots(tmp_path / "state").list()
-    assert (view.product, view.active) == (stage.PRODUCT, True)
+    assert (view.product, view.active) == (mission.PRODUCT, True)
     assert any("2 of 2 needed" in line for line in said)

@@ -1,0 +1,181 @@
+"""Builds of the appliance with one promise broken on purpose: ``python -m hil.rig.sabotage NAME ARGUMENTS…``.
+
+They show that the rig can fail. Each replaces one function of the product and then runs the ``appliance`` command as it
+is. Nothing of this is ever on a device in service: the product does not import it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from types import MappingProxyType
+from typing import Any
+
+_LEAK_BYTES, _LEAK_EVERY_S = 1_000_000, 0.5
+
+
+def outbox_forgets() -> None:
+    """What was sealed and not yet sent is forgotten at the next start."""
+    from appliance.bus.store import Store  # noqa: PLC0415 - each sabotage loads what it breaks and nothing else
+
+    real = Store.__init__
+
+    def forget(self: Any, path: Any, *arguments: Any) -> None:
+        for name in (path.name, path.name + "-wal", path.name + "-shm"):
+            path.with_name(name).unlink(missing_ok=True)
+        real(self, path, *arguments)
+
+    Store.__init__ = forget  # type: ignore[method-assign]
+
+
+def results_told_again() -> None:
+    """Every result is sealed and told twice, as new."""
+    from appliance.daemon.publisher import Publisher  # noqa: PLC0415
+
+    real = Publisher.publish
+    Publisher.publish = lambda self, results: real(self, [r for one in results for r in (one, one)])  # type: ignore[method-assign]
+
+
+def never_reconnects() -> None:
+    """The link gives up when it has lost its broker once."""
+    from appliance.bus.link import Link  # noqa: PLC0415
+
+    real = Link._serve
+    sessions = itertools.count()
+
+    def once(self: Any) -> None:
+        if next(sessions):
+            self._stopping.wait()
+        real(self)
+
+    Link._serve = once  # type: ignore[method-assign]
+
+
+def feed_gives_up() -> None:
+    """A feed whose source has failed is never tried again."""
+    from appliance.feeds.supervisor import Backoff  # noqa: PLC0415
+
+    Backoff.pause_s = lambda self, *, progress: 1e6  # type: ignore[method-assign]  # noqa: ARG005
+
+
+def any_stick() -> None:
+    """Bytes of a stick are taken without a look at their digests and signatures."""
+    from appliance.slots.store import Slots  # noqa: PLC0415
+
+    real = Slots.install
+
+    def install(self: Any, media: Any, product: str, now_ns: int, **more: Any) -> Any:
+        with contextlib.suppress(Exception):
+            return real(self, media, product, now_ns, **more)
+        sys.exit(0)
+
+    Slots.install = install  # type: ignore[method-assign]
+
+
+def leak() -> None:
+    """Two megabytes a second are kept and never used."""
+    kept: list[bytearray] = []
+
+    def grow() -> None:
+        while True:
+            kept.append(bytearray(b"x" * _LEAK_BYTES))
+            threading.Event().wait(_LEAK_EVERY_S)
+
+    threading.Thread(target=grow, daemon=True).start()
+
+
+def throws_away_what_a_disk_refuses() -> None:
+    """What a disk refuses is thrown away, and nobody is told."""
+    from appliance.bus.outbox import Outbox  # noqa: PLC0415
+    from appliance.errors import BusUnavailable  # noqa: PLC0415
+
+    real = Outbox.put
+
+    def put(self: Any, *arguments: Any, **more: Any) -> Any:
+        try:
+            return real(self, *arguments, **more)
+        except BusUnavailable:
+            return None
+
+    Outbox.put = put  # type: ignore[method-assign]
+
+
+def heat_unseen() -> None:
+    """The doctor sees no thermal zone."""
+    from appliance.host import machine  # noqa: PLC0415
+
+    machine.thermal_zones = lambda *_: ()  # type: ignore[assignment]
+
+
+def clock_believed() -> None:
+    """The path works by the highest time that it has seen: a clock that was set back stops it."""
+    from appliance.daemon import daemon  # noqa: PLC0415
+
+    highest = [0]
+    real = daemon.now_ns
+
+    def stuck() -> int:
+        highest[0] = max(highest[0], real())
+        return highest[0]
+
+    daemon.now_ns = stuck  # type: ignore[assignment]
+
+
+def dies_of_garbage() -> None:
+    """A record that cannot be read ends the daemon, and the service manager starts it again."""
+    from appliance.feeds.supervisor import Feed  # noqa: PLC0415
+
+    Feed.bad = lambda self, reason, count=1: os._exit(1)  # type: ignore[method-assign]  # noqa: ARG005
+
+
+def slow() -> None:
+    """Every frame waits a second before it is looked at."""
+    from appliance.inference.detector import Detector  # noqa: PLC0415
+
+    real = Detector.detect
+
+    def late(self: Any, *arguments: Any, **more: Any) -> Any:
+        threading.Event().wait(1.0)
+        return real(self, *arguments, **more)
+
+    Detector.detect = late  # type: ignore[method-assign]
+
+
+SABOTAGES = MappingProxyType(
+    {
+        "outbox-forgets": outbox_forgets,
+        "results-told-again": results_told_again,
+        "never-reconnects": never_reconnects,
+        "feed-gives-up": feed_gives_up,
+        "any-stick": any_stick,
+        "leak": leak,
+        "throws-away": throws_away_what_a_disk_refuses,
+        "heat-unseen": heat_unseen,
+        "clock-believed": clock_believed,
+        "dies-of-garbage": dies_of_garbage,
+        "slow": slow,
+    }
+)
+
+
+def program_of(name: str) -> tuple[str, ...]:
+    """What a local device starts in place of ``appliance``."""
+    return (sys.executable, "-m", "hil.rig.sabotage", name)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Break the named promise, then be ``appliance``."""
+    broken: Callable[[], None] = SABOTAGES[arguments[0]]
+    broken()
+    from appliance.cli import main as appliance  # noqa: PLC0415 - after the sabotage
+
+    sys.argv = ["appliance", *arguments[1:]]
+    appliance()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,157 @@
+"""The rig's judgement: campaigns refused with their place, readings from records, outcomes, signatures, reports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA87PrivateKey
+
+from appliance.errors import ConfigError, Refused
+from hil.rig.budgets import Limit
+from hil.rig.campaign import Loaded, Trial, load_campaign
+from hil.rig.faults.every import FAULTS
+from hil.rig.measures import MEASURES
+from hil.rig.record import Epoch, Happened, Record
+from hil.rig.reports.html import page
+from hil.rig.reports.junit import junit
+from hil.rig.result import Result, Series, TrialResult, read_signed, write_signed
+from hil.rig.sabotage import SABOTAGES
+from hil.rig.sampler import parsed
+from hil.rig.slope import fitted
+from hil.rig.verdict import Outcome, judged, worst
+
+CAMPAIGNS = Path(__file__).resolve().parents[2] / "hil" / "campaigns"
+TRIAL = Trial(name="x", says="x", duration_s=30, measure=())
+BEGUN = 1_000_000_000_000
+
+
+def load(path: Path) -> Loaded:
+    return load_campaign(path, faults=FAULTS, measures=MEASURES, sabotages=SABOTAGES)
+
+
+def record(**more: object) -> Record:
+    return Record(begun_ns=BEGUN, ended_ns=BEGUN + 30 * 10**9, lap_s=60.0, seed=7, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["smoke", "acceptance", "soak", "adversary"])
+def test_the_shipped_campaigns_make_sense(name: str) -> None:
+    assert load(CAMPAIGNS / f"{name}.toml").campaign.name == name
+
+
+def test_each_fault_is_broken_somewhere_in_what_is_shipped() -> None:
+    campaigns = [load(CAMPAIGNS / f"{name}.toml").campaign for name in ("acceptance", "adversary")]
+    used = {step.fault for campaign in campaigns for trial in campaign.trials for step in trial.steps}
+    assert used == set(FAULTS)
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "expected"),
+    [
+        (('fault = "daemon-kill"', 'fault = "daemon-hug"'), "trials[0].steps[0].fault", "daemon-kill"),
+        (("at_s = 10", "at_s = 99"), "trials[0].steps[0].at_s", "before the trial's duration_s"),
+        (('"results_lost"', '"results_found"'), "trials[0].measure", "results_lost"),
+        (('"results-told-again"', '"kindness"'), "trials[0].sabotage", "results-told-again"),
+        (
+            ('caught_by = "results_doubled"', 'caught_by = "recall"'),
+            "trials[0].caught_by",
+            "one of the trial's measure",
+        ),
+        (("duration_s = 28", "duration = 28"), "trials[0].duration", "'duration_s'"),
+    ],
+)
+def test_a_wrong_campaign_is_refused_with_its_place(
+    tmp_path: Path, change: tuple[str, str], key: str, expected: str
+) -> None:
+    (tmp_path / "budgets.toml").write_bytes((CAMPAIGNS / "budgets.toml").read_bytes())
+    text = (CAMPAIGNS / "smoke.toml").read_text()
+    assert change[0] in text
+    (tmp_path / "c.toml").write_text(text.replace(*change))
+    with pytest.raises(ConfigError) as refused:
+        load(tmp_path / "c.toml")
+    assert any(fault.key == key and expected in fault.expected for fault in refused.value.faults)
+
+
+def test_a_hole_in_the_counters_is_a_lost_result_and_one_that_was_given_up_is_not() -> None:
+    heard = ((5, 0), (5, 1), (5, 4))
+    lost, _ = MEASURES["results_lost"].read(record(names=heard, durable=heard, shed=((5, 3),)), TRIAL)
+    assert lost == 1
+
+
+def test_a_durable_result_that_never_came_is_lost() -> None:
+    lost, _ = MEASURES["results_lost"].read(record(names=((5, 0),), durable=((5, 0), (5, 1))), TRIAL)
+    assert lost == 1
+
+
+def test_of_a_long_trial_the_units_own_closes_count() -> None:
+    closed = Epoch(epoch=5, count=100, missing=3, given_up=0, results="incomplete")
+    assert MEASURES["results_lost"].read(record(epochs=(closed,)), TRIAL)[0] == 3
+
+
+def test_a_fault_after_which_nothing_comes_is_never_recovered_from() -> None:
+    fault = Happened(fault="link-cut", target="", from_ns=BEGUN, to_ns=BEGUN + 10**9)
+    value, says = MEASURES["recovery_s"].read(record(happened=(fault,)), TRIAL)
+    assert judged("recovery_s", "", value, "s", Limit(at_most=20)).outcome is Outcome.FAIL
+    assert "link-cut" in says
+
+
+def test_what_cannot_be_taken_fails_where_a_limit_asks_for_it() -> None:
+    assert judged("watts", "power", None, "W", Limit()).outcome is Outcome.PASS
+    assert judged("gospa_m", "", None, "m", Limit(at_most=1)).outcome is Outcome.FAIL
+    assert judged("gospa_m", "", float("nan"), "m", Limit(at_most=1)).outcome is Outcome.FAIL
+
+
+def test_a_leak_is_a_slope_and_noise_is_none() -> None:
+    leak = fitted([(float(s), 100.0 + 20.0 * s / 3600.0) for s in range(0, 3600, 10)])
+    noise = fitted([(float(s), 100.0 + (s // 10) % 2) for s in range(0, 3600, 10)])
+    assert leak is not None
+    assert noise is not None
+    assert leak.per_hour == pytest.approx(20.0)
+    assert noise.low < 0.1
+    assert noise.high > -0.1
+    assert fitted([(0.0, 1.0), (60.0, 1.0)]) is None
+
+
+def test_the_worst_outcome_wins_and_nothing_done_proves_nothing() -> None:
+    assert worst([Outcome.PASS, Outcome.FAIL]) is Outcome.FAIL
+    assert worst([Outcome.FAIL, Outcome.ABORTED, Outcome.ERROR]) is Outcome.ABORTED
+    assert worst([]) is Outcome.ERROR
+
+
+def test_a_look_at_a_daemon_that_has_just_gone_is_no_sample() -> None:
+    assert parsed(0, 1, "process 1\nfds 0\n") is None
+
+
+def result() -> Result:
+    bad = judged("results_lost", "results <lost>", 2.0, "results", Limit(at_most=0), "\x00<script>")
+    line = Series(name="memory", unit="MB", points=((0.0, 1.0), (9.0, 2.0)))
+    trial = TrialResult(
+        name="t", says="says & more", outcome=Outcome.FAIL, readings=(bad,), series=(line,), played_s=10.0
+    )
+    return Result(
+        campaign="c", says="s", digest="d", outcome=Outcome.FAIL, device="local", facts={}, began="now", took_s=1.0,
+        trials=(trial,),
+    )  # fmt: skip
+
+
+def test_a_result_is_read_again_and_a_changed_one_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    raw = write_signed(result(), MLDSA87PrivateKey.generate(), path)
+    assert read_signed(path) == result()
+    path.write_bytes(raw.replace(b"FAIL", b"PASS"))
+    with pytest.raises(Refused):
+        read_signed(path)
+    path.write_bytes(raw)
+    with pytest.raises(Refused):
+        read_signed(path, MLDSA87PrivateKey.generate().public_key())
+
+
+def test_reports_hold_the_readings_and_nothing_that_acts() -> None:
+    text = page(result())
+    assert "<script" not in text
+    assert "http" not in text
+    assert "results &lt;lost&gt;" in text
+    suite = ET.fromstring(junit(result())).find("testsuite")
+    assert suite is not None
+    assert suite.get("failures") == "1"
