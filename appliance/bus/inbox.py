@@ -27,10 +27,23 @@ CREATE TABLE IF NOT EXISTS waiting (seq INTEGER PRIMARY KEY AUTOINCREMENT, unit 
 CREATE INDEX IF NOT EXISTS waiting_unit ON waiting (unit, seq);
 CREATE TABLE IF NOT EXISTS epoch (unit TEXT NOT NULL, epoch INTEGER NOT NULL, grant_data BLOB NOT NULL,
     close_data BLOB NOT NULL, seen BLOB NOT NULL, PRIMARY KEY (unit, epoch));
+CREATE TABLE IF NOT EXISTS seen (unit TEXT NOT NULL, epoch INTEGER NOT NULL, seen BLOB NOT NULL,
+    PRIMARY KEY (unit, epoch)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS floor (unit TEXT PRIMARY KEY, epoch INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
-_VERSION: Final = 1
+_VERSION: Final = 2
+"""Since 2 what was seen of an epoch has a table of its own: it changes with each batch, the grant of 6 kB beside it
+never. A file of version 1 has it beside the grant until its next batch."""
+_STATE: Final = """
+SELECT epoch.unit, epoch.epoch, grant_data, close_data, coalesce(seen.seen, epoch.seen)
+FROM epoch LEFT JOIN seen USING (unit, epoch) ORDER BY epoch.unit, epoch.epoch
+"""
+_KEEP_EPOCH: Final = """
+INSERT INTO epoch VALUES (?, ?, ?, ?, x'') ON CONFLICT (unit, epoch)
+DO UPDATE SET grant_data = excluded.grant_data, close_data = excluded.close_data
+WHERE grant_data <> excluded.grant_data OR close_data <> excluded.close_data
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +93,7 @@ class Inbox:
 
     def state(self) -> OpenerState:
         """What an Opener needs to go on."""
-        rows = self._store.read("SELECT unit, epoch, grant_data, close_data, seen FROM epoch ORDER BY unit, epoch")
+        rows = self._store.read(_STATE)
         epochs = tuple(EpochState(unit=u, epoch=e, grant=g, close=c, seen=s) for u, e, g, c, s in rows)
         return OpenerState(epochs=epochs, floors=dict(self._store.read("SELECT unit, epoch FROM floor")))
 
@@ -99,11 +112,13 @@ class Inbox:
                 database.execute("DELETE FROM waiting WHERE seq = ? RETURNING length(data)", (seq,)).fetchone()
                 for seq in batch.unparked
             ]
-            for (unit, epoch), state in batch.epochs.items():
-                database.execute("DELETE FROM epoch WHERE unit = ? AND epoch = ?", (unit, epoch))
-                if state is not None:
-                    row = (unit, epoch, state.grant, state.close, state.seen)
-                    database.execute("INSERT INTO epoch VALUES (?, ?, ?, ?, ?)", row)
+            for key, state in batch.epochs.items():
+                if state is None:
+                    database.execute("DELETE FROM epoch WHERE unit = ? AND epoch = ?", key)
+                    database.execute("DELETE FROM seen WHERE unit = ? AND epoch = ?", key)
+                else:
+                    database.execute(_KEEP_EPOCH, (*key, state.grant, state.close))
+                    database.execute("INSERT OR REPLACE INTO seen VALUES (?, ?, ?)", (*key, state.seen))
             for unit, epoch in (batch.floors or {}).items():
                 database.execute("INSERT OR REPLACE INTO floor VALUES (?, ?)", (unit, epoch))
         sizes = [row[0] for row in unparked if row is not None]
