@@ -2,12 +2,14 @@
 
 Not here: numbers of motion (``core.py``), which slot an identity belongs to (``identity.py``).
 
-Rules: everything is bounded: the newest few plots of each source, so many claims, so many identities.
+Rules: everything is bounded: the newest few plots of each source, so many claims, so many identities. Whatever changes
+a dossier's content takes back its ``words``.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from appliance.domain import Claim, Estimate, Evidence, Identity, Plot
@@ -24,6 +26,17 @@ MAX_ALTITUDE_M = 100_000.0
 
 Noted = tuple[Plot, float, str]
 """A plot, its log-likelihood ratio, and the runner-up's entity id or an empty string."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """What every telling says of an entity beside its numbers, while its dossier stays as it is."""
+
+    category: str
+    categories: Mapping[str, float]
+    identities: tuple[Identity, ...]
+    evidence: tuple[Evidence, ...]
+    provenance: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -62,6 +75,8 @@ class Dossier:
     told: Weights | None = None
     """What people say of its kind."""
     altitude_m: float | None = None
+    words: Words | None = None
+    """As `telling` wrote them; None since something was taken."""
     _name: str = ""
 
     @property
@@ -82,6 +97,7 @@ class Dossier:
 
     def note(self, plot: Plot, llr: float, runner_up: str, category_weight: float) -> None:
         """Take a plot as evidence, and what it says of kind, height and reporting interval."""
+        self.words = None
         ring = self.plots.get(plot.sensor_id)
         if ring is None:
             if len(self.plots) >= MAX_SOURCES:
@@ -120,6 +136,7 @@ class Dossier:
 
     def take_estimate(self, estimate: Estimate) -> bool:
         """Take another unit's estimate as evidence; whether it is the first of that entity."""
+        self.words = None
         first = self.estimates.pop((estimate.unit, estimate.entity_id), None) is None
         self.estimates[estimate.unit, estimate.entity_id] = estimate
         if len(self.estimates) > MAX_ESTIMATES:
@@ -130,6 +147,7 @@ class Dossier:
 
     def weigh(self, source_id: str, evidence: Weights) -> None:
         """Take what a source that is no sensor of ours says of its kind, once."""
+        self.words = None
         if self.sensed is None:
             self.sensed = nothing_known()
         add(self.sensed, evidence, 1.0)
@@ -143,8 +161,20 @@ class Dossier:
         ours = {*self.plots, *(claim.sensor_id for claim, _ in self.claims.values())}
         return tuple(sorted(foreign | {f"{self.unit}/{source}" for source in ours})[:MAX_PROVENANCE])
 
+    def carry(self, identity: Identity) -> None:
+        """This MMSI or ICAO address is its own from here on."""
+        self.words = None
+        self.mobile[identity.kind] = identity
+
+    def lose(self, identity: Identity) -> None:
+        """Another carries this now: a tracklet, or what it had of that kind."""
+        self.words = None
+        self.tracklets.pop(identity, None)
+        self.mobile.pop(identity.kind, None)
+
     def add_tracklet(self, identity: Identity) -> Identity | None:
         """Take a sensor's running number; returns the one that had to go for it, if any."""
+        self.words = None
         self.tracklets.pop(identity, None)
         self.tracklets[identity] = None
         if len(self.tracklets) > MAX_TRACKLETS:
@@ -155,6 +185,7 @@ class Dossier:
 
     def add_name(self, identity: Identity) -> None:
         """Take a name that the thing gives itself; the newest few are kept."""
+        self.words = None
         self.names.pop(identity, None)
         self.names[identity] = None
         if len(self.names) > MAX_NAMES:
@@ -162,6 +193,7 @@ class Dossier:
 
     def join(self, claim: Claim, llr: float) -> bool:
         """Take a claim as evidence; False where this claim is known already or there is no room."""
+        self.words = None
         key = (claim.report_id, claim.index)
         if key in self.claims:
             return False

@@ -11,6 +11,7 @@ Refusals, counted by the caller: ``claim values``, ``time``, ``claim again``, ``
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,7 +25,7 @@ from appliance.fusion import categories
 from appliance.fusion.dossier import Dossier
 from appliance.fusion.identity import normalised, well_formed
 from appliance.fusion.state import State, squared_distance
-from appliance.fusion.telling import category_weights, entity_of
+from appliance.fusion.telling import Standing, category_weights, written_down
 
 _GATE: Final = 11.8
 """Squared distance in the plane: 99.7 %. People place things less well than they think."""
@@ -92,7 +93,9 @@ class Reports:
         """What is merely reported at ``now_ns``."""
         t = self._state.seconds(now_ns)
         self._reported = [r for r in self._reported if self._existence(r, t) > _GONE]
-        return [self._told(reported, t) for reported in self._reported]
+        standing = [Standing(r.dossier, "reported", self._existence(r, t), r.count) for r in self._reported]
+        mean, cov = _where(self._reported, t)
+        return written_down(self._state, standing, mean, cov)
 
     def dossier(self, entity_id: str) -> Dossier | None:
         """The record of a merely reported entity."""
@@ -285,14 +288,16 @@ class Reports:
         age_s = max(t - reported.observed_s, 0.0)
         return float(reported.existence * 0.5 ** (age_s / self._state.settings.reported_half_life_s))
 
-    def _told(self, reported: Reported, t: float) -> Entity:
-        """Where it may be by now: a person's thing walks off at a walking pace, in any direction."""
-        age_s = max(t - reported.observed_s, 0.0)
-        cov = np.eye(4) * 4.0
-        cov[:2, :2] = reported.cov + np.eye(2) * (1.5 * min(age_s, 600.0)) ** 2
-        mean = np.array([*reported.place, 0.0, 0.0])
-        existence = self._existence(reported, t)
-        return entity_of(self._state, reported.dossier, "reported", existence, mean, cov, reported.count)
+
+def _where(reported: Sequence[Reported], t: float) -> tuple[Array, Array]:
+    """Where each may be by now, (R, 4) and (R, 4, 4): what people told of walks off at a walking pace, any way."""
+    mean = np.zeros((len(reported), 4))
+    cov = np.tile(np.eye(4) * 4.0, (len(reported), 1, 1))
+    for k, one in enumerate(reported):
+        age_s = max(t - one.observed_s, 0.0)
+        mean[k, :2] = one.place
+        cov[k, :2, :2] = one.cov + np.eye(2) * (1.5 * min(age_s, 600.0)) ** 2
+    return mean, cov
 
 
 def _meant(named: str, denied: str) -> bool:
@@ -301,6 +306,7 @@ def _meant(named: str, denied: str) -> bool:
 
 def _tell_category(dossier: Dossier, claim: Claim) -> None:
     """What people say of a thing's kind; it shows only where no sensor says anything."""
+    dossier.words = None
     evidence = categories.log_evidence({claim.category: claim.confidence}) if claim.category != UNKNOWN else None
     if evidence is not None and not claim.negated:
         if dossier.told is None:

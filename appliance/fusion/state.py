@@ -127,7 +127,7 @@ class State:
         """This sensor's running number is this entity now, and no other."""
         before = self.book.bind(identity, slot)
         if before != NONE:
-            self.dossiers[before].tracklets.pop(identity, None)
+            self.dossiers[before].lose(identity)
         dropped = self.dossiers[slot].add_tracklet(identity)
         if dropped is not None:
             self.book.release(dropped, slot)
@@ -137,13 +137,13 @@ class State:
         column = 0 if identity.kind == "mmsi" else 1
         before = self.book.bind(identity, slot)
         if before != NONE:
-            self.dossiers[before].mobile.pop(identity.kind, None)
+            self.dossiers[before].lose(identity)
             self.core.bank.mobile[before, column] = NONE
             self.core.bank.held_s[before] = self.core.bank.kept_s[before] = -1e18  # the reports were another's
         had = self.dossiers[slot].mobile.get(identity.kind)
         if had is not None and had != identity:
             self.book.release(had, slot)
-        self.dossiers[slot].mobile[identity.kind] = identity
+        self.dossiers[slot].carry(identity)
         self.core.bank.mobile[slot, column] = self.book.code(identity)
 
     def close(self, slot: int, t: float) -> None:

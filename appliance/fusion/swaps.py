@@ -76,5 +76,6 @@ class Swaps:
             state.carry_mobile(slot, its)
         state.core.bank.held_s[[other, slot]], state.core.bank.kept_s[[other, slot]] = held, kept
         one.names, two.names = two.names, one.names
+        one.words = two.words = None
         one.interval_s, two.interval_s = two.interval_s, one.interval_s
         one.reported_ns, two.reported_ns = two.reported_ns, one.reported_ns

@@ -1,37 +1,39 @@
-"""How a state is written down as an `Entity` at one moment.
+"""How states are written down as `Entity` at one moment.
 
 Not here: what is believed. Positions are predicted to the moment of telling; evidence is that of the dossier.
+
+Rules: numbers move with time and are made for all entities at once. Words change with what a dossier takes, so each
+dossier's are written once and kept until it takes something: telling costs what changed, not what there is.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from appliance.domain import Entity, EntityStatus, Geodetic
-from appliance.estimation.gaussian import Array
+from appliance.estimation.bank import Index
+from appliance.estimation.gaussian import MANOEUVRE_S, Array
 from appliance.fusion.categories import Weights, as_mapping, best, distribution, nothing_known
-from appliance.fusion.dossier import Dossier
+from appliance.fusion.dossier import Dossier, Words
 from appliance.fusion.state import State
 
 EARTH_DIAMETER_M = 12_742_000.0
-Matrix2 = tuple[tuple[float, float], tuple[float, float]]
+_VELOCITY_KEPT_S = 60.0
+"""The doubt about a velocity stops growing after so long."""
 
 
-def matrix(cov: Array) -> Matrix2:
-    """A symmetric 2×2 as the nouns want it."""
-    ee, en, nn = float(cov[0, 0]), 0.5 * float(cov[0, 1] + cov[1, 0]), float(cov[1, 1])
-    return (ee, en), (en, nn)
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One entity but for its numbers of motion."""
 
-
-def geodetic(state: State, east: float, north: float, altitude_m: float | None) -> Geodetic:
-    """Local metres → a place; without a known height, that of the unit's ground."""
-    above = state.settings.origin.altitude_m if altitude_m is None else altitude_m
-    up = above - state.settings.origin.altitude_m - (east * east + north * north) / EARTH_DIAMETER_M
-    lat, lon, _ = state.frame.to_geodetic(east, north, up)
-    return Geodetic(latitude_deg=lat, longitude_deg=lon, altitude_m=above)
+    dossier: Dossier
+    status: EntityStatus
+    existence: float
+    count: int = 1
 
 
 def category_weights(dossier: Dossier) -> Weights:
@@ -43,67 +45,114 @@ def category_weights(dossier: Dossier) -> Weights:
 def told(state: State, now_ns: int) -> list[Entity]:
     """The living, then the lately deleted."""
     t = state.seconds(now_ns)
-    living = [_living(state, int(slot), t) for slot in state.core.live]
-    late = [
-        entity_of(state, dossier, "deleted", 0.0, mean, cov)
-        for when, _, dossier, mean, cov in state.deleted
-        if 0.0 <= t - when <= state.settings.deleted_hold_s
+    slots, living = _living(state, t)
+    late = [entry for entry in state.deleted if 0.0 <= t - entry[0] <= state.settings.deleted_hold_s]
+    mean, cov = ahead(state, slots, t)
+    return [
+        *written_down(state, living, mean, cov),
+        *written_down(
+            state,
+            [Standing(dossier, "deleted", 0.0) for _, _, dossier, _, _ in late],
+            np.array([mean for *_, mean, _ in late]).reshape(-1, 4),
+            np.array([cov for *_, cov in late]).reshape(-1, 4, 4),
+        ),
     ]
-    return [entity for entity in living if entity is not None] + late
 
 
-def _living(state: State, slot: int, t: float) -> Entity | None:
-    bank = state.core.bank
-    existence = 1.0 / (1.0 + math.exp(-float(bank.log_odds[slot])))
-    confirmed = bool(state.core.confirmed[slot]) and existence >= 0.5
-    if not confirmed and existence < state.settings.told_existence:
-        return None
-    mean, cov = ahead(state, slot, t)
-    dossier = state.dossiers[slot]
-    return entity_of(state, dossier, _status(state, slot, dossier, t, confirmed), existence, mean, cov)
+def _living(state: State, t: float) -> tuple[Index, list[Standing]]:
+    """The slots that are believed enough to be told, and how each stands."""
+    core, slots, living = state.core, [], []
+    live = core.live
+    odds, ever, seen_s = (
+        core.bank.log_odds[live].tolist(),
+        core.confirmed[live].tolist(),
+        core.bank.time_s[live].tolist(),
+    )
+    for slot, log_odds, was_confirmed, at_s in zip(live.tolist(), odds, ever, seen_s, strict=True):
+        existence = 1.0 / (1.0 + math.exp(-log_odds))
+        confirmed = was_confirmed and existence >= 0.5
+        if confirmed or existence >= state.settings.told_existence:
+            dossier = state.dossiers[slot]
+            status: EntityStatus = _status(state, dossier, t - at_s) if confirmed else "tentative"
+            slots.append(slot)
+            living.append(Standing(dossier, status, existence))
+    return np.array(slots, np.int64), living
 
 
-def ahead(state: State, slot: int, t: float) -> tuple[Array, Array]:
-    """Mean (4,) and covariance (4, 4) of a slot at ``t``, not before its own time."""
-    bank = state.core.bank
-    dt = max(t - float(bank.time_s[slot]), 0.0)
-    place, spread = state.at(slot, t) if dt > 0.0 else (bank.mean[slot, :2], bank.cov[slot, :2, :2])  # type: ignore[misc]
-    mean, cov = bank.mean[slot].copy(), bank.cov[slot].copy()
-    mean[:2], cov[:2, :2] = place, spread
-    q = float(bank.w[slot] @ state.core.moves.noise)
-    cov[2:, 2:] += np.eye(2) * q * min(dt, 60.0)
-    return mean, cov
-
-
-def _status(state: State, slot: int, dossier: Dossier, t: float, confirmed: bool) -> EntityStatus:
-    if not confirmed:
-        return "tentative"
+def _status(state: State, dossier: Dossier, unseen_s: float) -> EntityStatus:
     patience_s = state.settings.coast_after_s
     if dossier.reported_ns:
         usual_s = dossier.interval_s or state.settings.default_sensor.reporting_interval_s
         patience_s = max(patience_s, 3.0 * min(max(usual_s, 10.0), 360.0))
-    return "coasting" if t - float(state.core.bank.time_s[slot]) > patience_s else "confirmed"
+    return "coasting" if unseen_s > patience_s else "confirmed"
 
 
-def entity_of(
-    state: State, dossier: Dossier, status: EntityStatus, existence: float, mean: Array, cov: Array, count: int = 1
-) -> Entity:
-    """One entity, from its numbers and its dossier."""
+def ahead(state: State, slots: Index, t: float) -> tuple[Array, Array]:
+    """Means (S, 4) and covariances (S, 4, 4) of ``slots`` at ``t``, each not before its own time."""
+    bank, noise = state.core.bank, state.core.moves.noise
+    mean, cov = bank.mean[slots], bank.cov[slots]
+    dt = np.maximum(t - bank.time_s[slots], 0.0)
+    q = sum((bank.w[slots, k] * noise[k] for k in range(len(noise))), np.zeros(len(slots)))
+    step, wide = dt[:, None], dt[:, None, None]
+    mean[:, :2] += step * mean[:, 2:]
+    cov[:, :2, :2] += wide * (cov[:, :2, 2:] + cov[:, 2:, :2]) + wide * wide * cov[:, 2:, 2:]
+    shaken = q * dt * np.minimum(dt, MANOEUVRE_S) ** 2 / 3.0
+    slower = q * np.minimum(dt, _VELOCITY_KEPT_S)
+    for axis, grow in ((0, shaken), (1, shaken), (2, slower), (3, slower)):
+        cov[:, axis, axis] += grow
+    return mean, cov
+
+
+def written_down(state: State, standing: Sequence[Standing], mean: Array, cov: Array) -> list[Entity]:
+    """Entities from how each stands and its numbers, (S, 4) and (S, 4, 4)."""
+    if not standing:
+        return []
+    places = _places(state, [one.dossier.altitude_m for one in standing], mean)
+    cross = 0.5 * (cov[:, (0, 2), (1, 3)] + cov[:, (1, 3), (0, 2)])
+    spreads = np.stack((cov[:, 0, 0], cross[:, 0], cov[:, 1, 1], cov[:, 2, 2], cross[:, 1], cov[:, 3, 3]), axis=1)
+    entities = []
+    for one, place, moving, spread in zip(standing, places, mean[:, 2:].tolist(), spreads.tolist(), strict=True):
+        words = one.dossier.words or _put_in_words(one.dossier)
+        ee, en, nn, ee_v, en_v, nn_v = spread
+        entities.append(
+            Entity(
+                entity_id=one.dossier.entity_id,
+                status=one.status,
+                category=words.category,
+                categories=words.categories,
+                existence=one.existence,
+                count=one.count,
+                position=place,
+                covariance_m2=((ee, en), (en, nn)),
+                velocity_mps=(*moving, 0.0),
+                velocity_covariance_m2ps2=((ee_v, en_v), (en_v, nn_v)),
+                identities=words.identities,
+                updated_ns=one.dossier.updated_ns,
+                evidence=words.evidence,
+                provenance=words.provenance,
+            )
+        )
+    return entities
+
+
+def _places(state: State, altitudes_m: Sequence[float | None], mean: Array) -> list[Geodetic]:
+    """Local metres → places; without a known height, that of the unit's ground."""
+    ground_m = state.settings.origin.altitude_m
+    above_m = [ground_m if altitude_m is None else altitude_m for altitude_m in altitudes_m]
+    east, north = mean[:, 0], mean[:, 1]
+    up = np.array(above_m) - ground_m - (east * east + north * north) / EARTH_DIAMETER_M
+    lats, lons, _ = state.frame.to_geodetic(east, north, up)
+    where = zip(lats.tolist(), lons.tolist(), above_m, strict=True)
+    return [Geodetic(latitude_deg=lat, longitude_deg=lon, altitude_m=above) for lat, lon, above in where]
+
+
+def _put_in_words(dossier: Dossier) -> Words:
     weights = category_weights(dossier)
-    categories: Mapping[str, float] = as_mapping(weights)
-    return Entity(
-        entity_id=dossier.entity_id,
-        status=status,
+    dossier.words = Words(
         category=best(weights),
-        categories=categories,
-        existence=existence,
-        count=count,
-        position=geodetic(state, float(mean[0]), float(mean[1]), dossier.altitude_m),
-        covariance_m2=matrix(cov[:2, :2]),
-        velocity_mps=(float(mean[2]), float(mean[3]), 0.0),
-        velocity_covariance_m2ps2=matrix(cov[2:, 2:]),
+        categories=as_mapping(weights),
         identities=dossier.identities(),
-        updated_ns=dossier.updated_ns,
         evidence=dossier.evidence(),
         provenance=dossier.provenance(),
     )
+    return dossier.words

@@ -76,7 +76,7 @@ def _is_other(before: Entity, after: Entity) -> bool:
         or before.category != after.category
         or before.count != after.count
         or before.identities != after.identities
-        or _voices(before) != _voices(after)
+        or (before.evidence is not after.evidence and _voices(before) != _voices(after))
     )
 
 
