@@ -20,9 +20,14 @@ help:
 demo: $(READY) $(SYSTEM)
 	$(BIN)/appliance demo
 
+# Rooms whose tests wait for no clock: on all cores. The others (brokers, daemons, kills) have the machine to themselves.
+SIDE_BY_SIDE := $(addprefix tests/,audit bundles config engines estimation export fusion geodesy golden image inference \
+	reading recorder sealing slots tracking)
+
 ## make test    every test, in random order
 test: $(READY) $(SYSTEM)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile $(SIDE_BY_SIDE)
+	$(BIN)/python -m pytest $(addprefix --ignore=,$(SIDE_BY_SIDE))
 
 ## make check   what CI runs: lint, types, floors, tests, the rig's smoke campaign
 check: lint types floors test hil-smoke

@@ -1,4 +1,4 @@
-"""``appliance provision``: a unit's own broker, and who may meet it there.
+"""``appliance provision``: the first boot of a unit, its own broker, and who may meet it there.
 
 Every verb may be called again: it completes what an earlier call could not, and changes nothing where all is in order.
 """
@@ -6,13 +6,19 @@ Every verb may be called again: it completes what an earlier call could not, and
 from __future__ import annotations
 
 import ipaddress
+import os
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from cyclopts import App, Parameter
 
 from appliance.cli.output import print_json, print_line
+from appliance.cli.places import STATE
+from appliance.config import load_mission
+from appliance.doctor import examine
 from appliance.errors import UsageError
+from appliance.host.tpm import AUTOMATIC, has_tpm, seal
 from appliance.provision import (
     MAX_CONNECTIONS,
     BrokerSettings,
@@ -25,8 +31,11 @@ from appliance.provision import (
 from appliance.provision import revoke as revoke_member
 from appliance.provision.authority import MAX_CSR_BYTES
 from appliance.provision.configuration import MEMORY_BYTES, PLUGIN
+from appliance.provision.unit import FirstBoot, Places, Seal, first_boot
 
-provision_app = App(name="provision", help="A unit's own broker: certificates, access, revocation, configuration.")
+provision_app = App(
+    name="provision", help="A unit's first boot and its own broker: identity, certificates, access, revocation."
+)
 
 ETC: Final = Path("/etc/mosquitto")
 Json = Annotated[bool, Parameter(negative="")]
@@ -91,6 +100,75 @@ def broker(
     )
     _tell(provision(out.absolute(), unit, settings), json=json)
     return 0
+
+
+@provision_app.command
+def unit(
+    unit: str,
+    /,
+    *,
+    listen: str,
+    port: int = 8883,
+    interface: str = "",
+    name: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    brought: Annotated[Path | None, Parameter(name="--from")] = None,
+    keep: Literal["auto", "tpm2", "file"] = "auto",
+    tpm: str = AUTOMATIC,
+    etc: Path = Path("/etc"),
+    state: Path = STATE,
+    run_as: str = "edge",
+    broker_run_as: str = "mosquitto",
+    json: Json = False,
+) -> int:
+    """First boot: identity (sealed to the TPM 2 where there is one), broker and CA, recipients, trust, mission, doctor.
+
+    Parameters
+    ----------
+    unit
+        The unit's id, as in the mission.
+    listen
+        The address of the one interface on which recipients come.
+    port
+        The port there.
+    interface
+        The interface's name, where the kernel shall hold the broker to it.
+    name
+        A host name under which recipients reach the broker.
+    brought
+        A folder with what people bring: 1.root.json, mission.toml, NAME.public.json, NAME.csr.
+    keep
+        How the identity's secret is kept: by the TPM 2, in a file of root's, or (auto) the first where there is one.
+    tpm
+        The TPM 2, as systemd-creds names it (--tpm2-device).
+    etc
+        The folder of configuration.
+    state
+        Where trust, slots and the audit log lie.
+    run_as
+        The daemon's user.
+    broker_run_as
+        The broker's user.
+    json
+        One JSON object on standard output.
+    """
+    settings = BrokerSettings(
+        listen=_address(listen),
+        port=port,
+        interface=interface,
+        names=name,
+        run_as=broker_run_as,
+        home=str((etc / "mosquitto").absolute()),
+        plugin=str(_installed_plugin()),
+    )
+    owner = run_as if os.geteuid() == 0 and run_as else None
+    done = first_boot(
+        unit,
+        settings,
+        Places(etc=etc.absolute(), state=state.absolute(), owner=owner),
+        brought,
+        seal=_seal(keep, tpm),
+    )
+    return _tell_first_boot(done, etc.absolute(), state, json=json)
 
 
 @provision_app.command
@@ -164,6 +242,44 @@ def _tell(done: Provisioned, *, json: bool, files: str | None = None) -> None:
         print_line("  the running broker was told")
     if files:
         print_line(f"  to hand over: {files}")
+
+
+def _seal(keep: Literal["auto", "tpm2", "file"], tpm: str) -> Seal | None:
+    if keep == "file" or (keep == "auto" and not has_tpm()):
+        return None
+    return partial(seal, device=tpm)
+
+
+def _tell_first_boot(done: FirstBoot, etc: Path, state: Path, *, json: bool) -> int:
+    """What was done and what the doctor says of it; exit 1 where the doctor finds something bad."""
+    mission = etc / "edge-appliance" / "mission.toml"
+    findings = list(examine(load_mission(mission) if mission.exists() else None, state))
+    bad = [finding for finding in findings if finding.verdict == "bad"]
+    if json:
+        print_json(
+            {
+                "unit": done.identity.name,
+                "fingerprint": done.identity.fingerprint,
+                "identity_kept_by": done.kept_by,
+                "url": done.broker.url,
+                "recipients": done.recipients,
+                "trusted": done.trusted,
+                "changed": done.changed,
+                "doctor": findings,
+            }
+        )
+        return 1 if bad else 0
+    _tell(done.broker, json=False)
+    print_line(f"unit {done.identity.name}, fingerprint {done.identity.fingerprint}")
+    print_line(
+        f"  identity: {'sealed to this machine’s TPM 2' if done.kept_by == 'tpm2' else 'a file that is root’s alone'}"
+    )
+    print_line("  root of trust: " + ("in place" if done.trusted else "none yet: `appliance bundle trust 1.root.json`"))
+    for changed in done.changed:
+        print_line(f"  written: {changed}")
+    for finding in bad:
+        print_line(f"  doctor: {finding.check}: {finding.says}")
+    return 1 if bad else 0
 
 
 def _address(text: str) -> str:

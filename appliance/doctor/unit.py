@@ -14,7 +14,9 @@ from typing import Final, Literal
 from appliance.bundles.clock import BUILD_NS, reference_time
 from appliance.doctor.finding import Finding, listed
 from appliance.errors import ApplianceError, IdentityRefused, Refused
+from appliance.host import tpm
 from appliance.host.machine import Room, Zone
+from appliance.provision.unit import CREDENTIALS, PLAIN, kept
 from appliance.sealing import PublicIdentity
 from appliance.sealing.identity import MAX_IDENTITY_BYTES
 from appliance.sealing.succession import Successor, lineage
@@ -22,6 +24,8 @@ from appliance.slots import Slots
 from appliance.slots.auditlog import LOG
 from appliance.slots.auditlog import verify as verify_log
 
+#: Where a unit's own configuration lies.
+OURS: Final = Path("/etc/edge-appliance")
 #: Below this the outbox, a recording or an installation soon has no room; above all a bundle of a gigabyte.
 LOW_BYTES: Final = 2_000_000_000
 #: Below this the next sealed results may find no room.
@@ -73,8 +77,46 @@ def judge_position(source: Literal["surveyed", "gnss"], gnss_feeds: Iterable[str
     )
 
 
-def judge_identity(path: Path) -> Finding:
-    """The device's private identity is there, and nobody else can read it."""
+def judge_identity(path: Path, ours: Path = OURS, *, has_tpm: bool | None = None) -> Finding:
+    """The device's private identity is there, and nobody else can read it.
+
+    Where the mission names a credential of the service, the file is judged that the service manager makes it from:
+    in ``ours``, sealed or plain.
+    """
+    if CREDENTIALS in path.parents:
+        return _judge_credential(ours, tpm.has_tpm() if has_tpm is None else has_tpm)
+    bad = _readable_by_others(path)
+    return bad or Finding(check="identity", verdict="good", says=f"{path.name} is there and is its owner's alone")
+
+
+def _judge_credential(ours: Path, has_tpm: bool) -> Finding:
+    how = kept(ours)
+    if how == "tpm2":
+        if has_tpm:
+            return Finding(check="identity", verdict="good", says="sealed to this machine's TPM 2: no copy of it opens")
+        return Finding(
+            check="identity",
+            verdict="bad",
+            says="sealed to a TPM 2, and this machine has none",
+            remedy="switch the TPM on in the firmware; a disk from another machine needs an identity of its own",
+        )
+    bad = _readable_by_others(ours / PLAIN)
+    if bad is not None:
+        return bad
+    if has_tpm:
+        return Finding(
+            check="identity",
+            verdict="warning",
+            says="a file that is root's alone, though this machine has a TPM 2",
+            remedy="a new unit is sealed to it: `appliance provision unit`",
+        )
+    return Finding(
+        check="identity", verdict="good", says="a file that is root's alone; this machine has no TPM 2 to seal it to"
+    )
+
+
+def _readable_by_others(path: Path) -> Finding | None:
+    """None where a file is its owner's alone."""
     try:
         facts = path.stat()
     except OSError as e:
@@ -82,7 +124,7 @@ def judge_identity(path: Path) -> Finding:
             check="identity",
             verdict="bad",
             says=f"{path}: {e.strerror}",
-            remedy="make it: `appliance keys new device UNIT --out FILE`",
+            remedy="make it: `appliance provision unit UNIT …`, or `appliance keys new device UNIT --out FILE`",
         )
     if stat.S_IMODE(facts.st_mode) & (stat.S_IRWXG | stat.S_IRWXO):
         return Finding(
@@ -91,7 +133,7 @@ def judge_identity(path: Path) -> Finding:
             says=f"{path}: others may read it (mode {stat.S_IMODE(facts.st_mode):04o})",
             remedy=f"chmod 600 {path}; if somebody may have read it, make a new one",
         )
-    return Finding(check="identity", verdict="good", says=f"{path.name} is there and is its owner's alone")
+    return None
 
 
 def judge_recipients(paths: Iterable[Path], taken: Path) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -217,3 +218,100 @@ def test_the_settling_script_parses_and_the_users_are_ones_that_passwd_can_hold(
     comments = [line.split('"')[1] for line in users if '"' in line]
     assert comments
     assert not any(":" in comment for comment in comments), "sysusers.d(5): a colon ends the field in passwd"
+
+
+PACKAGES_LIST = "libc6 2.36-9+deb12u14 amd64\nmosquitto 2.0.11-1.2+deb12u2 amd64\nbase-files 12.4+deb12u12\n"
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> tuple[Path, Path]:
+    """Two wheels, which nobody opens, and a list of packages."""
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    (wheels / "numpy-2.4.6-cp311-cp311-manylinux_2_28_x86_64.whl").write_bytes(b"numpy")
+    (wheels / "paho_mqtt-2.2.0-py3-none-any.whl").write_bytes(b"paho")
+    packages = tmp_path / "packages.txt"
+    packages.write_text(PACKAGES_LIST, encoding="utf-8")
+    return wheels, packages
+
+
+def build_with_bill(templates: Path, parts: tuple[Path, Path], page: Path) -> int:
+    device = templates / "devices" / "generic-amd64.toml"
+    wheels, packages = map(str, parts)
+    words = ["--out", str(page.with_suffix(".tar")), "--sbom", str(page), "--wheels", wheels, "--packages", packages]
+    return call(["image", "build", str(device), *words])
+
+
+def test_the_bill_of_materials_names_every_file_wheel_and_package_and_is_the_same_again(
+    templates: Path, parts: tuple[Path, Path], tmp_path: Path
+) -> None:
+    one, two = tmp_path / "one.json", tmp_path / "two.json"
+    assert build_with_bill(templates, parts, one) == build_with_bill(templates, parts, two) == 0
+    assert one.read_bytes() == two.read_bytes()
+    body = json.loads(one.read_text(encoding="utf-8"))
+    by_ref = {part["bom-ref"]: part for part in body["components"]}
+    with tarfile.open(tmp_path / "one.tar") as archive:
+        for member in archive.getmembers():
+            content = archive.extractfile(member).read()  # type: ignore[union-attr]
+            hashes = by_ref[f"overlay:/{member.name}"]["hashes"]
+            assert hashes == [{"alg": "SHA-384", "content": hashlib.sha384(content).hexdigest()}]
+    paho = by_ref["pkg:pypi/paho-mqtt@2.2.0"]
+    assert paho["hashes"][0]["content"] == hashlib.sha384(b"paho").hexdigest()
+    assert by_ref["pkg:deb/debian/mosquitto@2.0.11-1.2%2Bdeb12u2?arch=amd64"]["version"] == "2.0.11-1.2+deb12u2"
+    assert by_ref["pkg:deb/debian/base-files@12.4%2Bdeb12u12?arch=amd64"]  # the image's own, where none is told
+    assert set(body["dependencies"][0]["dependsOn"]) == set(by_ref)
+
+
+def test_the_bill_of_materials_holds_to_the_schema_of_cyclonedx(
+    templates: Path, parts: tuple[Path, Path], tmp_path: Path
+) -> None:
+    validation = pytest.importorskip("cyclonedx.validation.json", reason="the extra `bench` is not installed")
+    schema = pytest.importorskip("cyclonedx.schema")
+    page = tmp_path / "page.json"
+    assert build_with_bill(templates, parts, page) == 0
+    validator = validation.JsonStrictValidator(schema.SchemaVersion.V1_6)
+    assert validator.validate_str(page.read_text(encoding="utf-8")) is None
+
+
+def test_another_wheel_is_another_bill(templates: Path, parts: tuple[Path, Path], tmp_path: Path) -> None:
+    assert build_with_bill(templates, parts, tmp_path / "one.json") == 0
+    (parts[0] / "paho_mqtt-2.2.0-py3-none-any.whl").write_bytes(b"another")
+    assert build_with_bill(templates, parts, tmp_path / "two.json") == 0
+    one, two = (json.loads((tmp_path / name).read_text()) for name in ("one.json", "two.json"))
+    assert one["serialNumber"] != two["serialNumber"]
+
+
+@pytest.mark.parametrize("line", ["libc6", "libc6 2.36; rm -rf /", "../x 1", "a b c d", ""])
+def test_a_list_of_packages_that_is_none_is_told_with_its_line_and_no_bill_is_written(
+    line: str, templates: Path, parts: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts[1].write_text(f"libc6 2.36 amd64\n{line}\n", encoding="utf-8")
+    assert build_with_bill(templates, parts, tmp_path / "page.json") == 2
+    assert "packages.txt:2: expected 'NAME VERSION [ARCHITECTURE]'" in capsys.readouterr().err
+    assert not (tmp_path / "page.json").exists()
+
+
+def test_wheels_without_a_bill_to_write_them_in_are_a_mistake(
+    templates: Path, parts: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    device = templates / "devices" / "generic-amd64.toml"
+    words = ["image", "build", str(device), "--out", str(tmp_path / "o.tar"), "--wheels", str(parts[0])]
+    assert call(words) == 2
+    assert "--sbom" in capsys.readouterr().err
+    (parts[0] / "what is this.whl").write_bytes(b"")
+    assert build_with_bill(templates, parts, tmp_path / "page.json") == 2
+    assert "a wheel's name" in capsys.readouterr().err
+
+
+def test_the_image_asks_nobody_for_the_time_or_for_names(laid: Callable[[str], Path]) -> None:
+    etc = laid("generic-amd64") / "etc"
+    chrony = (etc / "chrony" / "chrony.conf").read_text().splitlines()
+    assert not any(line.startswith(("pool", "server", "sourcedir", "confdir")) for line in chrony)
+    assert not any(line.startswith("nameserver") for line in (etc / "resolv.conf").read_text().splitlines())
+
+
+def test_the_broker_waits_for_its_provisioning_and_not_for_the_package_of_the_distribution(
+    laid: Callable[[str], Path],
+) -> None:
+    unit = (laid("generic-amd64") / "etc/systemd/system/edge-broker.service").read_text()
+    assert "ConditionPathExists=/etc/mosquitto/broker/broker.pem" in unit
