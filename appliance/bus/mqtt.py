@@ -37,6 +37,9 @@ KEEPALIVE_S: Final = 15
 SESSION_EXPIRY_S: Final = 7 * 24 * 3600
 """How long a broker keeps what it has for a reader that is away; the broker may allow less."""
 MAX_PACKET_BYTES: Final = 2 * 1024 * 1024
+RECEIVE_AT_MOST: Final = 256
+"""Messages that a broker may have on their way to us. Without a bound it sends its whole queue at once, and all of it
+again to a reader that comes back."""
 _UNLIMITED: Final = 2**32
 _MAX_RECEIVE: Final = 65535
 _DEFAULT_RECEIVE_311: Final = 20
@@ -248,6 +251,7 @@ class Connection:
         properties.MaximumPacketSize = MAX_PACKET_BYTES
         if self._persistent:
             properties.SessionExpiryInterval = SESSION_EXPIRY_S
+            properties.ReceiveMaximum = RECEIVE_AT_MOST
         return {"clean_start": not self._persistent, "properties": properties}
 
     def _step_until(self, deadline: float, wake: Wake, stopped: Callable[[], bool], late: str) -> None:

@@ -218,12 +218,13 @@ class Reader:
         connection = self._dialer.dial(self._wake, self._stopping.is_set)
         try:
             connection.subscribe(self._topics)
-            deadline = time.monotonic() + SUBSCRIBE_TIMEOUT_S
+            heard_at = time.monotonic()
             while not self._stopping.is_set():
-                self._receive(connection)
+                if self._receive(connection):
+                    heard_at = time.monotonic()  # what was on its way to us before comes before the broker's answer
                 self._catch_up()
                 connection.step(_STEP_S, self._wake, most=_READ_AT_ONCE)
-                granted = granted or self._is_granted(connection, deadline)
+                granted = granted or self._is_granted(connection, heard_at + SUBSCRIBE_TIMEOUT_S)
             connection.close(farewell=True)
         finally:
             connection.close(farewell=False)
@@ -239,16 +240,18 @@ class Reader:
             raise BusUnavailable("the broker does not answer the subscription")
         return False
 
-    def _receive(self, connection: Connection) -> None:
+    def _receive(self, connection: Connection) -> bool:
+        """Take what has come; whether anything had."""
         messages: list[Message] = connection.messages()
         if not messages:
-            return
+            return False
         self._numbers["received"] += len(messages)
         deliveries = self._intake.take([Raw(topic=m.topic, data=m.payload) for m in messages])
         self._queue(deliveries)
         for message in messages:
             if message.qos:
                 connection.acknowledge(message)
+        return True
 
     def _queue(self, deliveries: Sequence[Delivery]) -> None:
         with self._ready:

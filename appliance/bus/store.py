@@ -11,6 +11,7 @@ Not here: what is in it. Rules:
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import sqlite3
@@ -25,10 +26,13 @@ from typing import Any, Final
 from appliance.errors import BusUnavailable
 
 _BUSY_S: Final = 10.0
-_WAL_KEPT_BYTES: Final = 16 * 1024 * 1024
+_PAGE_BYTES: Final = 4096
 _CHECKPOINT_PAGES: Final = 4000
-"""Pages of 4 KiB, as much as is kept. The commit that writes them back syncs twice more: at SQLite's 1000 pages that
-is one in a hundred at 200 frames a second, and every hundredth result would wait for it."""
+"""16 MiB. The commit that writes the log back syncs twice more: at SQLite's 1000 pages that is one in a hundred at 200
+frames a second, and every hundredth result would wait for it."""
+_FEWEST_PAGES: Final = 64
+_LOG_SHARE: Final = 16
+"""Of the free disk, at most this part becomes log: one that fills the disk leaves no room to write itself back."""
 _CORRUPT_CODES: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _CODE_MASK: Final = 0xFF
 """Extended result codes carry the primary one in the low byte."""
@@ -104,10 +108,17 @@ class Store:
             try:
                 yield self._writer
                 self._writer.execute("COMMIT")
-            except BaseException:
+            except BaseException as e:
                 if self._writer.in_transaction:  # SQLite rolls back by itself where the disk is full
                     self._writer.execute("ROLLBACK")
+                if isinstance(e, sqlite3.OperationalError):
+                    self._make_room()
                 raise
+
+    def _make_room(self) -> None:
+        """Write back what can be written back: the log is used from its start again, and needs no more of the disk."""
+        with contextlib.suppress(sqlite3.Error):
+            self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def _open_or_replace(self) -> None:
         self._reading = threading.Lock()
@@ -129,8 +140,9 @@ class Store:
             if fault != "ok":
                 raise Damaged(f"{self.path}: damaged: {fault}")
             self._writer.execute("PRAGMA journal_mode=WAL")
-            self._writer.execute(f"PRAGMA journal_size_limit={_WAL_KEPT_BYTES}")
-            self._writer.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
+            pages = _log_pages(self.path)
+            self._writer.execute(f"PRAGMA journal_size_limit={pages * _PAGE_BYTES}")
+            self._writer.execute(f"PRAGMA wal_autocheckpoint={pages}")
             self._writer.executescript(self._schema)
             self._writer.execute(f"PRAGMA user_version={self._version}")
             self._reader = _connect(self.path)
@@ -159,6 +171,12 @@ def _translated() -> Iterator[None]:
         if getattr(e, "sqlite_errorcode", 0) & _CODE_MASK in _CORRUPT_CODES:
             raise Damaged(f"the database is damaged: {e}") from e
         raise BusUnavailable(f"the store cannot be used: {e}") from e
+
+
+def _log_pages(path: Path) -> int:
+    disk = os.statvfs(path.parent)
+    share = disk.f_bavail * disk.f_frsize // _LOG_SHARE
+    return max(_FEWEST_PAGES, min(_CHECKPOINT_PAGES, share // _PAGE_BYTES))
 
 
 def _connect(path: Path) -> sqlite3.Connection:

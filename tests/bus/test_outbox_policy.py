@@ -231,6 +231,7 @@ class AnyOutbox(RuleBasedStateMachine):
     @rule()
     def the_link_connects(self) -> None:
         self.outbox.rewind()
+        self.claimed.clear()  # no answer of the connection before comes any more
 
     @invariant()
     def holds_what_it_must_and_no_more(self) -> None:

@@ -30,6 +30,7 @@ UNIT = "alpha"
 RATE = 50
 ENTITIES = 7
 SETTLE_S = 1.5
+STILL_S = 5.0
 RESEND_S = 60.0
 """The product's own default: a listener that is back this soon after the link has missed nothing."""
 HEARD = "CREATE TABLE IF NOT EXISTS user_heard (epoch INTEGER, counter INTEGER, payload BLOB)"
@@ -51,7 +52,18 @@ class Place:
     reader_tls: TlsFiles | None = None
 
 
-def unit(place: Place, rest: Any, stop: Any, up: Any) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Signals:
+    """Between a program and who runs it: ``rest`` and ``stop`` are asked of it, ``up`` and ``received`` it says."""
+
+    rest: Any
+    stop: Any
+    up: Any
+    received: Any
+    """Messages that a listener has had since its start, those included that had come before."""
+
+
+def unit(place: Place, signals: Signals) -> None:
     """Seal and publish until killed, or until ``rest`` is set; then close the epoch, and send on until ``stop``."""
     device = PrivateIdentity.from_json(place.device)
     reader = PrivateIdentity.from_json(place.recipient).public
@@ -62,10 +74,10 @@ def unit(place: Place, rest: Any, stop: Any, up: Any) -> None:
     link = Link(outbox, place.url, unit=UNIT, tls=place.unit_tls, settle_s=SETTLE_S)
     link.start()
     number, due_s = 0, time.monotonic()
-    while not rest.is_set():
+    while not signals.rest.is_set():
         topic = f"edge/v1/{UNIT}/entity/{number % ENTITIES}"
         publisher.publish([Result(topic=topic, priority="entity", payload=b"%d" % number)])
-        up.set()
+        signals.up.set()
         number += 1
         due_s += 1 / RATE
         time.sleep(max(due_s - time.monotonic(), 0.0))
@@ -73,23 +85,25 @@ def unit(place: Place, rest: Any, stop: Any, up: Any) -> None:
         publisher.publish([])
         time.sleep(0.05)
     publisher.close()
-    stop.wait()
-    assert outbox.wait_acknowledged(60)
+    signals.stop.wait()
+    assert outbox.wait_acknowledged(600)
     link.stop()
     outbox.close()
 
 
-def listener(place: Place, _rest: Any, stop: Any, up: Any) -> None:
+def listener(place: Place, signals: Signals) -> None:
     """Keep every result until killed, or until ``stop`` is set."""
     recipient = PrivateIdentity.from_json(place.recipient)
     device = PublicIdentity.from_json(PrivateIdentity.from_json(place.device).public.to_json())
     with Reader(place.url, recipient, [device], place.inbox, tls=place.reader_tls) as reader:
-        while not stop.is_set():
-            if reader.status().state == "connected":
-                up.set()
+        while not signals.stop.is_set():
+            status = reader.status()
+            if status.state == "connected":
+                signals.up.set()
+            signals.received.value = status.received
             result = reader.take(0.1)
             if isinstance(result, Opened | Closed):
-                _keep(reader, result, stop)
+                _keep(reader, result, signals.stop)
 
 
 def _keep(reader: Reader, result: Opened | Closed, stop: Any) -> None:
@@ -115,15 +129,13 @@ class Program:
     target: Any
     place: Place
     process: BaseProcess | None = None
-    rest: Any = None
-    stop: Any = None
-    up: Any = None
     kills: int = 0
+    signals: Signals = field(init=False)
 
     def start(self) -> None:
-        self.rest, self.stop, self.up = _CONTEXT.Event(), _CONTEXT.Event(), _CONTEXT.Event()
-        arguments = (self.place, self.rest, self.stop, self.up)
-        self.process = _CONTEXT.Process(target=self.target, args=arguments, daemon=True)
+        event = _CONTEXT.Event
+        self.signals = Signals(rest=event(), stop=event(), up=event(), received=_CONTEXT.Value("L", 0))
+        self.process = _CONTEXT.Process(target=self.target, args=(self.place, self.signals), daemon=True)
         self.process.start()
 
     def kill(self) -> None:
@@ -141,8 +153,8 @@ class Program:
     def end(self, timeout_s: float) -> None:
         """In order."""
         assert self.process is not None
-        self.rest.set()
-        self.stop.set()
+        self.signals.rest.set()
+        self.signals.stop.set()
         self.process.join(timeout_s)
         assert self.process.exitcode == 0, f"{self.target.__name__} ended with {self.process.exitcode}"
 
@@ -196,6 +208,35 @@ class Books:
         with contextlib.closing(sqlite3.connect(self.place.inbox, timeout=60)) as database:
             database.execute(HEARD)
             return Counter(database.execute("SELECT epoch, counter FROM user_heard").fetchall())
+
+
+def finish(sending: Program, listening: Program, books: Books) -> None:
+    """A moment more of load; then everything ends in order, when what is on its way has arrived.
+
+    No clock decides that a frame is lost: the outbox has forgotten it, after its whole resend window with nobody
+    killed, and the listener has come to rest without it.
+    """
+    time.sleep(2)
+    sending.signals.rest.set()
+    while not books.closed():
+        sending.assert_alive()
+        time.sleep(0.1)
+    books.read()
+    while set(books.heard()) < books.durable - books.shed and books.held():
+        sending.assert_alive()
+        time.sleep(0.5)
+    at_rest(listening)  # also time for a second one to come, were there one
+    sending.end(600)
+    listening.end(600)
+
+
+def at_rest(listening: Program) -> None:
+    """Wait until the broker has had nothing more for the listener for a while."""
+    received, since = -1, time.monotonic()
+    while time.monotonic() - since < STILL_S:
+        now = listening.signals.received.value
+        received, since = now, since if now == received else time.monotonic()
+        time.sleep(0.2)
 
 
 _CONTEXT = multiprocessing.get_context("forkserver")

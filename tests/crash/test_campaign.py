@@ -20,17 +20,16 @@ import pytest
 
 from appliance.errors import EnvelopeRefused
 from appliance.sealing.wire import split_frame
-from tests.crash.parts import RATE, UNIT, Books, Place, Program, listener, unit
+from tests.crash.parts import RATE, UNIT, Books, Place, Program, at_rest, finish, listener, unit
 from tests.support.provisioned import ProvisionedBroker, context_of
 
-GAP_S = (0.05, 0.6)
+GAP_S = (0.02, 0.4)
 START_UP_SHARE = 0.2
 """Of the moments fall into the start of what was killed before; the others come when all is up and the load runs.
 A recipient keeps the last 512 epochs of a unit open (``KEEP_EPOCHS``)."""
 UP_S = 600.0
 """A loaded machine is slow, which is no failure."""
-STILL_S = 10.0
-STRETCH = 375
+STRETCH = 500
 """Kills between two rests. In a rest nobody is killed until the outbox has forgotten all epochs but the running one:
 forgetting too early would lose what the next kill takes from the broker, and never forgetting would hide that."""
 
@@ -80,14 +79,15 @@ def test_each_killed_at_random_moments_and_every_frame_is_opened_once(
     sending, listening = Program(unit, place), Program(listener, place)
     listening.start()
     sending.start()
+    assert sending.signals.up.wait(UP_S)  # from here on there is an outbox to read
     kinds = ["unit", "broker", "listener"] * moments
     chance.shuffle(kinds)
     started, lived, forgotten = time.monotonic(), 0, 0
     for number, kind in enumerate(kinds, start=1):
         gap_s, in_start_up = chance.uniform(*GAP_S), chance.random() < START_UP_SHARE
         if not in_start_up:
-            assert sending.up.wait(UP_S)
-            assert listening.up.wait(UP_S)
+            assert sending.signals.up.wait(UP_S)
+            assert listening.signals.up.wait(UP_S)
         time.sleep(gap_s)
         before = len(books.durable)
         if kind == "unit":
@@ -103,7 +103,7 @@ def test_each_killed_at_random_moments_and_every_frame_is_opened_once(
             broker.kill()
             broker.start()
         if number % STRETCH == 0 and number < len(kinds):
-            forgotten += rest(sending, books)
+            forgotten += rest(sending, listening, books)
     seconds = time.monotonic() - started
     finish(sending, listening, books)
     witness.stop()
@@ -127,9 +127,9 @@ def test_each_killed_at_random_moments_and_every_frame_is_opened_once(
     assert len(witness.texts) > len(books.durable) // 2, "the witness heard the traffic"
 
 
-def rest(sending: Program, books: Books) -> int:
+def rest(sending: Program, listening: Program, books: Books) -> int:
     """Wait until the outbox holds the running epoch alone; how many frames it has forgotten meanwhile."""
-    assert sending.up.wait(UP_S)
+    assert sending.signals.up.wait(UP_S)
     books.read()
     held = books.held(books.newest)
     while books.held(books.newest):
@@ -137,35 +137,6 @@ def rest(sending: Program, books: Books) -> int:
         books.read()
         time.sleep(0.5)
     if not set(books.heard()) >= {frame for frame in books.durable if frame[0] < books.newest}:
-        at_rest(books)
+        at_rest(listening)
     print(f"\n{held} frames held at the rest after {sending.kills} kills of the unit", end="")  # noqa: T201
     return held
-
-
-def finish(sending: Program, listening: Program, books: Books) -> None:
-    """A moment more of load; then everything ends in order, when what is on its way has arrived.
-
-    No clock decides that a frame is lost: the outbox has forgotten it, after its whole resend window with nobody
-    killed, and the listener has come to rest without it.
-    """
-    time.sleep(2)
-    sending.rest.set()
-    while not books.closed():
-        sending.assert_alive()
-        time.sleep(0.1)
-    books.read()
-    while set(books.heard()) < books.durable - books.shed and books.held():
-        sending.assert_alive()
-        time.sleep(0.5)
-    at_rest(books)  # also time for a second one to come, were there one
-    sending.end(600)
-    listening.end(600)
-
-
-def at_rest(books: Books) -> None:
-    """Wait until the listener has heard nothing new for a while."""
-    heard, since = -1, time.monotonic()
-    while time.monotonic() - since < STILL_S:
-        now = sum(books.heard().values())
-        heard, since = now, since if now == heard else time.monotonic()
-        time.sleep(0.5)

@@ -42,19 +42,19 @@ def running(place: Place) -> tuple[Program, Program, Books]:
     sending, listening, books = Program(unit, place), Program(listener, place), Books(place)
     listening.start()
     sending.start()
-    until(lambda: place.inbox.exists() and len(books.heard()) > 20, 30)
+    until(lambda: place.inbox.exists() and len(books.heard()) > 20, 300)
     return sending, listening, books
 
 
 def finish(sending: Program, listening: Program, books: Books, what: str) -> None:
-    """The counters of the one epoch must be whole: nothing that was sealed was given up."""
+    """The counters of the one epoch must be whole: nothing that was sealed was given up. Slowness is no failure."""
     time.sleep(1)
-    sending.end(90)
+    sending.end(600)
     books.read()
     assert books.shed == set()
-    until(lambda: len(books.heard()) >= len(books.durable), 60)
+    until(lambda: len(books.heard()) >= len(books.durable), 600)
     time.sleep(0.5)
-    listening.end(30)
+    listening.end(600)
     heard = books.heard()
     (epoch,) = {epoch for epoch, _ in heard}
     assert set(heard) == {(epoch, counter) for counter in range(len(heard))}, "no counter is missing"
@@ -63,7 +63,7 @@ def finish(sending: Program, listening: Program, books: Books, what: str) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_a_full_disk_of_unit_and_listener_costs_no_frame(
     small_disk: Path,
     place_in: Callable[..., Place],
@@ -80,7 +80,7 @@ def test_a_full_disk_of_unit_and_listener_costs_no_frame(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("whose", ["unit", "listener"])
 def test_a_disk_that_takes_no_write_costs_no_frame(
     whose: str,
@@ -103,7 +103,7 @@ def test_a_disk_that_takes_no_write_costs_no_frame(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_an_hour_without_a_broker_is_delivered_whole_when_it_comes_back(
     tmp_path: Path,
     device: PrivateIdentity,
