@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -16,8 +17,8 @@ from cyclopts import App, Parameter
 from appliance.cli.output import print_json, print_line
 from appliance.cli.places import STATE
 from appliance.config import load_mission
-from appliance.doctor import examine
-from appliance.errors import UsageError
+from appliance.doctor import Finding, examine
+from appliance.errors import ConfigError, UsageError
 from appliance.host.tpm import AUTOMATIC, has_tpm, seal
 from appliance.provision import (
     MAX_CONNECTIONS,
@@ -253,7 +254,7 @@ def _seal(keep: Literal["auto", "tpm2", "file"], tpm: str) -> Seal | None:
 def _tell_first_boot(done: FirstBoot, etc: Path, state: Path, *, json: bool) -> int:
     """What was done and what the doctor says of it; exit 1 where the doctor finds something bad."""
     mission = etc / "edge-appliance" / "mission.toml"
-    findings = list(examine(load_mission(mission) if mission.exists() else None, state))
+    findings = list(_examined(mission, state))
     bad = [finding for finding in findings if finding.verdict == "bad"]
     if json:
         print_json(
@@ -280,6 +281,17 @@ def _tell_first_boot(done: FirstBoot, etc: Path, state: Path, *, json: bool) -> 
     for finding in bad:
         print_line(f"  doctor: {finding.check}: {finding.says}")
     return 1 if bad else 0
+
+
+def _examined(mission: Path, state: Path) -> Iterator[Finding]:
+    """What the doctor finds; a mission that cannot be run is one more finding, and what was made stays made."""
+    loaded = None
+    if mission.exists():
+        try:
+            loaded = load_mission(mission)
+        except ConfigError as e:
+            yield Finding(check="mission", verdict="bad", says=str(e), remedy=f"`appliance check {mission}`")
+    yield from examine(loaded, state)
 
 
 def _address(text: str) -> str:

@@ -17,6 +17,7 @@ from appliance.config.faults import without_login
 from appliance.config.mission import Bus, FeedTable, Lens, Mission
 from appliance.errors import ApplianceError, Fault, IdentityRefused
 from appliance.feeds.uris import SCHEMES, parse_uri
+from appliance.host.credentials import is_credential
 from appliance.sealing.identity import MAX_IDENTITY_BYTES, PrivateIdentity, PublicIdentity, StoredIdentity
 
 Resolve = Callable[[str], Path]
@@ -66,7 +67,8 @@ def _last(names: Sequence[str], name: str) -> int:
 
 def _unit(mission: Mission, resolve: Resolve) -> Iterator[Finding]:
     path, unit = resolve(mission.unit.identity), mission.unit.id
-    fault = _identity_fault(path, _private, "device", unit)
+    # A credential is there while the service runs; before that, and for other users, there is nothing to look at.
+    fault = None if is_credential(path) else _identity_fault(path, _private, "device", unit)
     if fault:
         yield "unit.identity", fault, f"the private identity of a device named '{unit}' (`appliance keys new device`)"
     if _is_file(resolve(mission.unit.state)):

@@ -15,8 +15,9 @@ from appliance.bundles.clock import BUILD_NS, reference_time
 from appliance.doctor.finding import Finding, listed
 from appliance.errors import ApplianceError, IdentityRefused, Refused
 from appliance.host import tpm
+from appliance.host.credentials import is_credential
 from appliance.host.machine import Room, Zone
-from appliance.provision.unit import CREDENTIALS, PLAIN, kept
+from appliance.provision.unit import PLAIN, kept
 from appliance.sealing import PublicIdentity
 from appliance.sealing.identity import MAX_IDENTITY_BYTES
 from appliance.sealing.succession import Successor, lineage
@@ -83,7 +84,7 @@ def judge_identity(path: Path, ours: Path = OURS, *, has_tpm: bool | None = None
     Where the mission names a credential of the service, the file is judged that the service manager makes it from:
     in ``ours``, sealed or plain.
     """
-    if CREDENTIALS in path.parents:
+    if is_credential(path):
         return _judge_credential(ours, tpm.has_tpm() if has_tpm is None else has_tpm)
     bad = _readable_by_others(path)
     return bad or Finding(check="identity", verdict="good", says=f"{path.name} is there and is its owner's alone")

@@ -35,8 +35,6 @@ KeptBy = Literal["tpm2", "file"]
 
 SERVICE: Final = "edge-appliance.service"
 CREDENTIAL: Final = "device.json"
-CREDENTIALS: Final = Path("/run/credentials")
-"""Where the service manager puts what it has opened (systemd.exec(5), ``$CREDENTIALS_DIRECTORY``)."""
 PLAIN: Final = "device.json"
 SEALED: Final = "device.json.sealed"
 PUBLIC: Final = "device.public.json"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -15,11 +16,14 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from appliance.cli import call
+from appliance.config.check import sense_faults
+from appliance.config.mission import Mission
 from appliance.doctor.unit import judge_identity
 from appliance.errors import BundleRefused, IdentityRefused, UsageError
+from appliance.host.credentials import CREDENTIALS
 from appliance.host.tpm import TpmUnavailable, seal, unseal
 from appliance.provision import BrokerSettings
-from appliance.provision.unit import CREDENTIALS, FirstBoot, Places, Seal, first_boot, kept
+from appliance.provision.unit import FirstBoot, Places, Seal, first_boot, kept
 from appliance.sealing.identity import PrivateIdentity, generate
 from tests.support.chips import chip, why_not
 
@@ -181,3 +185,30 @@ def test_the_command_tells_what_it_made_and_what_the_doctor_says(
     assert code == any(finding["verdict"] == "bad" for finding in body["doctor"])  # this desk has ways out
     assert (body["unit"], body["identity_kept_by"], body["trusted"]) == (UNIT, "tpm2", False)
     assert call([*words[:4], "ten", *words[5:]]) == 2
+
+
+def test_a_mission_that_cannot_run_is_a_finding_and_the_unit_is_made_all_the_same(
+    brought: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["provision", "unit", UNIT, "--listen", "10.30.0.2", "--keep", "file", "--from", str(brought), "--json"]
+    words += ["--etc", str(tmp_path / "etc"), "--state", str(tmp_path / "state")]
+    assert call([*words, "--run-as", "", "--broker-run-as", "root"]) == 1
+    body = json.loads(capsys.readouterr().out)
+    assert body["recipients"] == ["ops"]
+    assert body["doctor"][0]["check"] == "mission"
+    assert "expected" in body["doctor"][0]["says"]
+
+
+def test_an_identity_that_the_service_manager_opens_is_no_fault_before_it_runs(tmp_path: Path) -> None:
+    def faulty(identity: str) -> list[str]:
+        raw = {
+            "schema": "edge-mission/1",
+            "unit": {"id": UNIT, "origin": {"latitude_deg": 50.0, "longitude_deg": 1.0}, "identity": identity},
+            "bus": {"url": "mqtts://10.30.0.2:8883", "recipients": ["ops.public.json"]},
+            "feeds": [{"name": "ais", "kind": "ais", "uri": "udp://10.20.0.2:10110"}],
+        }
+        mission = msgspec.convert(raw, Mission)
+        return [fault.key for fault in sense_faults(mission, file="m", resolve=lambda path: tmp_path / path)]
+
+    assert "unit.identity" in faulty("device.json")
+    assert "unit.identity" not in faulty(str(CREDENTIAL))
