@@ -1,4 +1,4 @@
-"""``python -m hil run|selftest|report|demo …``: the rig's commands by name."""
+"""``python -m hil run|selftest|report|vm|demo …``: the rig's commands by name."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ USAGE = """\
 usage: python -m hil run CAMPAIGN [--only TRIAL] [--scale N] [--out FOLDER]
        python -m hil selftest CAMPAIGN [--only TRIAL]
        python -m hil report RESULT.json
+       python -m hil vm build|run|hour|frames [--arch amd64|arm64] [--cuts N] [--report FILE] [--keep FOLDER]
        python -m hil demo [--duration S] [--json] [--seed N] [--keep FOLDER]"""
 
 
@@ -22,6 +23,10 @@ def main(arguments: Sequence[str]) -> int:
         from hil.rig import __main__ as rig  # noqa: PLC0415
 
         return rig.main(arguments)
+    if arguments[:1] == ["vm"]:
+        from hil.vm import __main__ as vm  # noqa: PLC0415
+
+        return vm.main(arguments[1:])
     wants_help = arguments[:1] in (["-h"], ["--help"])
     print(USAGE, file=sys.stdout if wants_help else sys.stderr)
     return 0 if wants_help else 2

@@ -28,25 +28,26 @@ def shoot(
     told: Callable[[int, int], None] = lambda _done, _of: None,
     *,
     key_every: int = 250,
+    frames_per_s: int = FRAMES_PER_S,
 ) -> list[tuple[TrueBox, ...]]:
-    """Write the film; return the true boxes frame by frame. Frame ``i`` shows the scene at ``i / FRAMES_PER_S`` s.
+    """Write the film; return the true boxes frame by frame. Frame ``i`` shows the scene at ``i / frames_per_s`` s.
 
     ``told(done, of)`` is called after each frame. Every ``key_every`` frames one stands by itself: where a watcher
     may come in.
     """
     painter = Painter(scene, lens)
-    count = max(1, round(duration_s * FRAMES_PER_S))
+    count = max(1, round(duration_s * frames_per_s))
     truth: list[tuple[TrueBox, ...]] = []
     options = {"preset": "ultrafast", "crf": "21", "g": str(key_every)}
     with av.open(str(target), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=FRAMES_PER_S, options=options)
+        stream = container.add_stream("libx264", rate=frames_per_s, options=options)
         stream.width, stream.height, stream.pix_fmt = lens.width_px, lens.height_px, "yuv420p"
         stream.codec_context.thread_count = 1
         stream.codec_context.time_base = Fraction(1, _TICKS_PER_S)
         for index in range(count):
-            painted = painter.paint(index / FRAMES_PER_S)
+            painted = painter.paint(index / frames_per_s)
             frame = av.VideoFrame.from_ndarray(painted.pixels, format="bgr24")
-            frame.pts, frame.time_base = index * _TICKS_PER_S // FRAMES_PER_S, Fraction(1, _TICKS_PER_S)
+            frame.pts, frame.time_base = index * _TICKS_PER_S // frames_per_s, Fraction(1, _TICKS_PER_S)
             container.mux(stream.encode(frame))
             truth.append(painted.boxes)
             told(index + 1, count)
