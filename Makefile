@@ -11,7 +11,7 @@ export OMP_NUM_THREADS := 1
 # ONNX Runtime asks a collector of its maker for everything that imports it by itself, as some tests do.
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: hil-smoke asyncapi demo test check lint types floors bench crash fuzz lock test-export clean help
+.PHONY: hil-smoke hil-vm asyncapi demo test check lint types floors bench crash fuzz lock test-export clean help
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -59,6 +59,11 @@ fuzz: $(READY)
 ## make crash   the whole crash campaign: 500 kills of each part, 1,000 starts killed, full disks, an hour without a broker
 crash: $(READY) $(SYSTEM)
 	$(BIN)/python -m pytest tests/crash tests/sealing/test_nonces.py -s -p no:randomly --moments 500 --crashes 1000 --minute-s 60 --backlog 180000
+
+## make hil-vm   the virtual device: an image from nothing, booted in QEMU, its power cut ten times (root, hours; see docs/virtual-device.md)
+hil-vm: $(READY)
+	bash .ci/system vm
+	$(BIN)/python -m hil vm run --report .cache/hil-vm.json
 
 ## make lock    resolve the lock file anew (needs uv)
 lock:
