@@ -43,10 +43,7 @@ class Bank(NamedTuple):
     past: Array  #: (C, HISTORY, 8): time, mean (4), position covariance (ee, en, nn)
     past_next: Index  #: (C,) how many places were ever kept
     confirmed: npt.NDArray[np.bool_]  #: (C,) whether it was ever believed
-    began: Array  #: (C,) log-odds of existence that it began with
-    beginner: Index  #: (C,) row of the sensor whose plot began it, NONE for none
     looked: Array  #: (S, C) when each sensor last looked at it
-    births: Array  #: (S, 4) what became of the states that each sensor began, see `lifecycle.birth`
     live: Index  #: (C,) the first ``counts[0]``: slots in use, oldest first
     free: Index  #: (C,) the first ``counts[1]``: slots not in use, next one last
     counts: Index  #: (2,)
@@ -131,10 +128,7 @@ def make_bank(capacity: int, models: int, sensors: int = 1) -> Bank:
         past=np.zeros((c, HISTORY, 8)),
         past_next=np.zeros(c, np.int64),
         confirmed=np.zeros(c, np.bool_),
-        began=np.zeros(c),
-        beginner=np.full(c, NONE, np.int64),
         looked=np.full((sensors, c), NEVER),
-        births=np.full((sensors, 4), NEVER),
         live=np.zeros(c, np.int64),
         free=np.arange(c - 1, -1, -1),
         counts=np.array([0, c]),
@@ -146,10 +140,9 @@ def grown(bank: Bank, capacity: int, sensors: int) -> Bank:
     old = len(bank.time_s)
     larger = make_bank(capacity, bank.x.shape[1], sensors)
     for name in Bank._fields:
-        if name not in ("looked", "births", "free", "counts"):
+        if name not in ("looked", "free", "counts"):
             getattr(larger, name)[:old] = getattr(bank, name)
     larger.looked[: len(bank.looked), :old] = bank.looked
-    larger.births[: len(bank.births)] = bank.births
     more, spare = capacity - old, int(bank.counts[1])
     larger.free[:more] = np.arange(capacity - 1, old - 1, -1)
     larger.free[more : more + spare] = bank.free[:spare]

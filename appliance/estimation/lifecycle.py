@@ -6,54 +6,11 @@ says, or zero with a stated doubt. It ends when it is not believed, unseen for t
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from appliance.estimation.bank import NEVER, NONE, Bank, Index, Look, Moves, Rules
 from appliance.estimation.compiled import compiled
 from appliance.estimation.gating import fade, remember
-
-GIVE_UP = 1.7
-"""An unbelieved state that has lost so many nats since it began is dropped: one look of a good sensor takes that."""
-
-FIRST_LOOKS_S = 15.0
-"""A sensor's first looks find what was there before; they say nothing of how often new things appear."""
-
-REMEMBERED_S = 600.0
-"""How long it counts what became of the states that a sensor began."""
-
-PRIOR_PLOTS = 20.0
-"""What a sensor's settings say of new things weighs as much as so many plots that nobody took."""
-
-LEAST_RATIO = 1e-4
-
-TRUE, FALSE, SINCE, UPDATED = 0, 1, 2, 3
-"""Columns of `Bank.births`: how many were believed, how many were not, when the first look was, how far it is told."""
-
-
-@compiled
-def birth(bank: Bank, sensor: int, prior: float, t: float) -> float:
-    """Log-odds with which a plot that nobody took begins a state: true ones over false ones, as this sensor's were.
-
-    ``prior`` (log) is what the sensor's settings say, and what it never exceeds.
-    """
-    row = bank.births[sensor]
-    if row[SINCE] == NEVER:
-        row[TRUE], row[FALSE], row[SINCE], row[UPDATED] = 0.0, 0.0, t, t
-    if t > row[UPDATED]:
-        kept = math.exp((row[UPDATED] - t) / REMEMBERED_S)
-        row[TRUE], row[FALSE], row[UPDATED] = kept * row[TRUE], kept * row[FALSE], t
-    ratio = (math.exp(prior) * PRIOR_PLOTS + row[TRUE]) / (PRIOR_PLOTS + row[FALSE])
-    return min(prior, math.log(max(ratio, LEAST_RATIO)))
-
-
-@compiled
-def tally(bank: Bank, slot: int, column: int) -> None:
-    """Count a state as believed (TRUE) or dropped unbelieved (FALSE) for the sensor that began it."""
-    sensor = bank.beginner[slot]
-    if sensor != NONE and bank.births[sensor, UPDATED] > bank.births[sensor, SINCE] + FIRST_LOOKS_S:
-        bank.births[sensor, column] += 1.0
 
 
 @compiled
@@ -77,8 +34,8 @@ def place(bank: Bank, slot: int, look: Look, j: int, rules: Rules, log_odds: flo
 
 
 @compiled
-def begin(bank: Bank, look: Look, j: int, rules: Rules, log_odds: float, sensor: int) -> int:
-    """A new state at plot ``j`` of ``sensor`` (its row, NONE for none); its slot, or NONE where the room is spent."""
+def begin(bank: Bank, look: Look, j: int, rules: Rules, log_odds: float) -> int:
+    """A new state at plot ``j``; its slot, or NONE where the room is spent."""
     count, spare = bank.counts[0], bank.counts[1]
     if count >= rules.room or spare == 0:
         return NONE
@@ -87,7 +44,6 @@ def begin(bank: Bank, look: Look, j: int, rules: Rules, log_odds: float, sensor:
     bank.counts[0], bank.counts[1] = count + 1, spare - 1
     bank.confirmed[slot] = log_odds >= rules.confirm
     bank.looked[:, slot] = NEVER
-    bank.began[slot], bank.beginner[slot] = log_odds, sensor
     place(bank, slot, look, j, rules, log_odds)
     return int(slot)
 
@@ -102,18 +58,14 @@ def end(bank: Bank, moves: Moves, rules: Rules, t: float) -> Index:
     count, kept = 0, 0
     for k in range(bank.counts[0]):
         slot = bank.live[k]
-        if bank.log_odds[slot] >= rules.confirm and not bank.confirmed[slot]:
+        if bank.log_odds[slot] >= rules.confirm:
             bank.confirmed[slot] = True
-            tally(bank, slot, TRUE)
         fade(bank, slot, t, moves.survival_s)
         unseen = t - bank.time_s[slot]
         hold = rules.confirmed_s if bank.confirmed[slot] else rules.tentative_s
         vague = max(bank.cov[slot, 0, 0], bank.cov[slot, 1, 1]) > rules.max_var
         silent = (unseen > hold or vague) and t >= bank.kept_s[slot]
-        least = rules.delete if bank.confirmed[slot] else min(rules.delete, bank.began[slot] - GIVE_UP)
-        if (bank.log_odds[slot] < least or silent) and t >= bank.held_s[slot]:
-            if not bank.confirmed[slot]:
-                tally(bank, slot, FALSE)
+        if (bank.log_odds[slot] < rules.delete or silent) and t >= bank.held_s[slot]:
             gone[count] = slot
             bank.free[bank.counts[1] + count] = slot
             bank.mobile[slot] = NONE

@@ -7,8 +7,7 @@ Rules: a state is predicted only where a plot is near it, from its own last upda
 backward: a plot older than the state is read as a measurement of where the state was (x − v·Δt, with the process
 noise of Δt added to the plot's own). Misses count only inside the sensor's field of view. Existence follows the
 log-odds form of integrated probabilistic data association (Musicki & Evans, IEEE T-AC 39(6) 1994) with the single
-hypothesis of the global assignment; in small clusters, where states could have taken each other's plots, with all
-hypotheses (``joint.py``). Which plot is *evidence* for which state stays the global assignment's.
+hypothesis of the global assignment.
 """
 
 from __future__ import annotations
@@ -24,13 +23,8 @@ from appliance.estimation.bank import BEARING, NONE, POSITION, Bank, Index, Look
 from appliance.estimation.compiled import compiled
 from appliance.estimation.gating import LEAST_SEEN, Gated, gate, miss, remember
 from appliance.estimation.gaussian import LOG_2PI, Array, update_pair, update_single, wrap
-from appliance.estimation.imm import MIN_WEIGHT, advance, merge, no_steps, prepare, reweigh
-from appliance.estimation.joint import probabilities
-from appliance.estimation.lifecycle import TRUE, begin, birth, end, tally
-
-DOUBTED = 0.01
-"""A plot is more likely false than that of a state which hardly exists; it is that state's all the same where nothing
-better is known of it, for how else should belief grow? So a pair's gain is at least this share of its ratio."""
+from appliance.estimation.imm import advance, merge, no_steps, prepare, reweigh
+from appliance.estimation.lifecycle import begin, end
 
 
 class Outcome(NamedTuple):
@@ -53,14 +47,6 @@ class Predicted(NamedTuple):
     w: Array
     logs: Array  #: (M,) scratch
     work: Array  #: (3, 4, 2) scratch
-
-
-class Mixed(NamedTuple):
-    """One state by model and by what it may have taken: nothing, or one of its plots."""
-
-    x: Array  #: (M, 1 + plots, 4)
-    p: Array  #: (M, 1 + plots, 4, 4)
-    share: Array  #: (M, 1 + plots)
 
 
 class Pairs(NamedTuple):
@@ -185,63 +171,6 @@ def _apply(bank: Bank, slot: int, t: float, look: Look, j: int, moves: Moves, pr
 
 
 @compiled
-def _take_each(
-    look: Look, pairs: Pairs, i: int, beta: Array, moves: Moves, predicted: Predicted, at: float, mixed: Mixed
-) -> float:
-    """Update the predicted state of row ``i`` with each of its plots alone; returns how likely none is its own."""
-    unseen = 1.0
-    for k in range(pairs.starts[i], pairs.starts[i + 1]):
-        c, j, best = k - pairs.starts[i] + 1, pairs.columns[k], -np.inf
-        for m in range(predicted.logs.shape[0]):
-            mixed.x[m, c], mixed.p[m, c] = predicted.x[i, m], predicted.p[i, m]
-            dt = look.time_s[j] - at
-            value = _update_model(mixed.x[m, c], mixed.p[m, c], look, j, dt, moves.noise[m], predicted.work)
-            predicted.logs[m] = value + math.log(predicted.w[i, m])
-            best = max(best, predicted.logs[m])
-        total = 0.0
-        for m in range(predicted.logs.shape[0]):
-            mixed.share[m, c] = math.exp(predicted.logs[m] - best)
-            total += mixed.share[m, c]
-        mixed.share[:, c] *= beta[k] / total
-        unseen -= beta[k]
-    return max(unseen, 0.0)
-
-
-@compiled
-def _apply_soft(
-    bank: Bank, slot: int, t: float, look: Look, pairs: Pairs, i: int, beta: Array, moves: Moves, predicted: Predicted
-) -> float:
-    """Put the predicted state of row ``i`` into the bank, updated with each of its plots as likely as it is its own.
-
-    Model by model the moments of the mixture over the plots, and of the state unseen; returns how likely that is.
-    """
-    models, at = predicted.logs.shape[0], max(t, bank.time_s[slot])
-    count = pairs.starts[i + 1] - pairs.starts[i] + 1
-    mixed = Mixed(np.empty((models, count, 4)), np.empty((models, count, 4, 4)), np.empty((models, count)))
-    unseen = _take_each(look, pairs, i, beta, moves, predicted, at, mixed)
-    for m in range(models):
-        mixed.x[m, 0], mixed.p[m, 0] = predicted.x[i, m], predicted.p[i, m]
-        mixed.share[m, 0] = max(unseen, MIN_WEIGHT) * predicted.w[i, m]
-        total = mixed.share[m].sum()
-        bank.w[slot, m] = max(total, MIN_WEIGHT)
-        mixed.share[m] /= total
-        merge(mixed.x[m], mixed.p[m], mixed.share[m], bank.x[slot, m], bank.p[slot, m])
-    bank.w[slot] /= bank.w[slot].sum()
-    merge(bank.x[slot], bank.p[slot], bank.w[slot], bank.mean[slot], bank.cov[slot])
-    bank.time_s[slot] = at
-    remember(bank, slot, moves.history_step_s)
-    return unseen
-
-
-@compiled
-def _believe(log_odds: float, unseen: float, seen: float) -> float:
-    """Log-odds of existence after a look in which the state took no plot with probability ``unseen``."""
-    exists = 1.0 / (1.0 + math.exp(-log_odds))
-    gone = unseen * (1.0 - exists) / (1.0 - min(exists * seen, 0.999))
-    return math.log(max(1.0 - gone, 1e-300)) - math.log(max(gone, 1e-300))
-
-
-@compiled
 def _score(bank: Bank, gated: Gated, t: float, look: Look, moves: Moves, predicted: Predicted) -> Pairs:
     """Predict each gated state to the look; list its pairs that gain over its being missed."""
     size = gated.near.shape[0]
@@ -260,7 +189,7 @@ def _score(bank: Bank, gated: Gated, t: float, look: Look, moves: Moves, predict
         for k in range(gated.starts[i], gated.starts[i + 1]):
             j = gated.near[k]
             llr = _pair(slot, x, p, w, look, j, look.time_s[j] - at, moves, predicted.logs) + seen_log
-            gain = max(llr + base, DOUBTED * llr) + _bonus(bank, slot, look, j, moves.conflict)
+            gain = llr + base + _bonus(bank, slot, look, j, moves.conflict)
             if gain > 0.0:
                 pairs.columns[used], pairs.gains[used], pairs.llrs[used] = j, gain, llr
                 used += 1
@@ -303,7 +232,6 @@ def scan(bank: Bank, look: Look, sight: Sight, moves: Moves, t: float, sensor: i
     )  # fmt: skip
     pairs = _score(bank, gated, t, look, moves, predicted)
     taken = assign(pairs.starts, pairs.columns[: pairs.starts[rows]], pairs.gains, plots)
-    beta = probabilities(pairs.starts, pairs.columns, pairs.gains, plots)
     out = Outcome(
         np.full(plots, NONE), np.zeros(plots), np.full(plots, NONE), np.full(plots, -np.inf), np.full(plots, NONE),
         np.zeros(plots, np.bool_), np.empty(0, np.int64),
@@ -317,13 +245,8 @@ def scan(bank: Bank, look: Look, sight: Sight, moves: Moves, t: float, sensor: i
             if pairs.columns[k] == j:
                 out.llr[j] = pairs.llrs[k]
         out.slot[j] = slot
-        if beta[pairs.starts[i]] >= 0.0:
-            unseen = _apply_soft(bank, slot, t, look, pairs, i, beta, moves, predicted)
-            value = _believe(bank.log_odds[slot], unseen, gated.seen[i])
-        else:
-            _apply(bank, slot, t, look, j, moves, predicted, i)
-            value = bank.log_odds[slot] + out.llr[j]
-        bank.log_odds[slot] = min(value, moves.max_log_odds)
+        _apply(bank, slot, t, look, j, moves, predicted, i)
+        bank.log_odds[slot] = min(bank.log_odds[slot] + out.llr[j], moves.max_log_odds)
         looked[slot] = max(looked[slot], t)
     _runner_up(gated.rows, pairs, out)
     return out
@@ -331,19 +254,17 @@ def scan(bank: Bank, look: Look, sight: Sight, moves: Moves, t: float, sensor: i
 
 @compiled
 def step(
-    bank: Bank, look: Look, sight: Sight, moves: Moves, rules: Rules, t: float, sensor: int, prior: float, newest: float
+    bank: Bank, look: Look, sight: Sight, moves: Moves, rules: Rules, t: float, sensor: int, birth: float, newest: float
 ) -> Outcome:
-    """`scan`; positions that nobody took begin states; what has ended by ``newest`` goes.
+    """`scan`; positions that nobody took begin states at log-odds ``birth``; what has ended by ``newest`` goes.
 
-    They begin with log-odds of at most ``prior``, told in `Outcome.llr`. The bank must have a free slot for each plot.
+    The bank must have a free slot for each plot.
     """
     out = scan(bank, look, sight, moves, t, sensor)
-    odds = birth(bank, sensor, prior, t)
     for j in range(look.kind.shape[0]):
         slot = out.slot[j]
         if slot != NONE and not bank.confirmed[slot] and bank.log_odds[slot] >= rules.confirm:
             bank.confirmed[slot] = out.fresh[j] = True
-            tally(bank, slot, TRUE)
         elif slot == NONE and look.kind[j] == POSITION:
-            out.begun[j], out.llr[j] = begin(bank, look, j, rules, odds, sensor), odds
+            out.begun[j] = begin(bank, look, j, rules, birth)
     return Outcome(out.slot, out.llr, out.second, out.second_llr, out.begun, out.fresh, end(bank, moves, rules, newest))

@@ -73,14 +73,14 @@ class Core:
         return scan(alone, look, sight, self.moves, t, self._sensor(sensor_id))
 
     def step(self, sensor_id: str, look: Look, sight: Sight, t: float, birth: float, newest: float) -> Outcome:
-        """Run one look; plots that nobody took begin states at odds up to ``birth`` (log); what has ended goes."""
+        """Run one look; plots that nobody took begin states at odds ``birth`` (log); what has ended goes."""
         self._make_room(len(look.time_s))
         return step(self.bank, look, sight, self.moves, self._rules, t, self._sensor(sensor_id), birth, newest)
 
     def begin(self, look: Look, j: int, log_odds: float) -> int:
         """A new state at plot ``j``; its slot, NONE where the room is spent."""
         self._make_room(1)
-        return int(lifecycle.begin(self.bank, look, j, self._rules, log_odds, NONE))
+        return int(lifecycle.begin(self.bank, look, j, self._rules, log_odds))
 
     def restart(self, slot: int, look: Look, log_odds: float) -> None:
         """Begin a living slot anew at the look's only plot."""
@@ -97,8 +97,7 @@ class Core:
         row = len(self._sensors)
         if row >= MAX_SENSORS:  # more than any unit has: forget the first, never grow
             row = self._sensors.pop(next(iter(self._sensors)))
-            self.bank.looked[row] = self.bank.births[row] = NEVER
-            self.bank.beginner[self.bank.beginner == row] = NONE
+            self.bank.looked[row] = NEVER
         elif row >= len(self.bank.looked):
             self.bank = grown(self.bank, len(self.bank.time_s), 2 * row)
         self._sensors[sensor_id] = row

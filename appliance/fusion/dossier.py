@@ -95,36 +95,27 @@ class Dossier:
         """Be told by this id; an empty one is made anew when it is asked for."""
         self._name = name
 
-    def note(self, plot: Plot, llr: float, runner_up: str) -> None:
-        """Take a plot as evidence, and what it says of height and reporting interval.
-
-        Called for every plot that finds its thing: no more is done than must be, the words are made when asked for.
-        """
+    def note(self, plot: Plot, llr: float, runner_up: str, category_weight: float) -> None:
+        """Take a plot as evidence, and what it says of kind, height and reporting interval."""
         self.words = None
-        source, at_ns = plot.sensor_id, plot.observed_ns
-        ring = self.plots.get(source)
+        ring = self.plots.get(plot.sensor_id)
         if ring is None:
-            ring = self._ring(source)
+            if len(self.plots) >= MAX_SOURCES:
+                oldest = next(iter(self.plots))
+                del self.plots[oldest], self.noted[oldest]
+            ring = self.plots[plot.sensor_id] = deque(maxlen=self.evidence_per_source)
         ring.append((plot, llr, runner_up))
-        self.noted[source] += 1
-        self.updated_ns = max(self.updated_ns, at_ns)
-        height = plot.altitude_m
-        if height is not None and abs(height) <= MAX_ALTITUDE_M:  # false for NaN too
-            self.altitude_m = height
+        self.noted[plot.sensor_id] = self.noted.get(plot.sensor_id, 0) + 1
+        self.updated_ns = max(self.updated_ns, plot.observed_ns)
+        if plot.altitude_m is not None and abs(plot.altitude_m) <= MAX_ALTITUDE_M:  # false for NaN too
+            self.altitude_m = plot.altitude_m
         if plot.cooperative:
-            self._note_report(at_ns)
+            self._note_report(plot.observed_ns)
         else:
+            self.observed_ns = max(self.observed_ns, plot.observed_ns)
             self.observed_count += 1
-            self.observed_ns = max(self.observed_ns, at_ns)
-
-    def _ring(self, source: str) -> deque[Noted]:
-        """Room for the newest plots of a source that is new here; the oldest source goes where there are too many."""
-        if len(self.plots) >= MAX_SOURCES:
-            oldest = next(iter(self.plots))
-            del self.plots[oldest], self.noted[oldest]
-        self.noted.setdefault(source, 0)
-        ring = self.plots[source] = deque(maxlen=self.evidence_per_source)
-        return ring
+        if plot.categories:
+            self._note_category(plot, category_weight)
 
     def _note_report(self, observed_ns: int) -> None:
         if self.reported_ns and observed_ns > self.reported_ns:
@@ -132,9 +123,7 @@ class Dossier:
             self.interval_s = gap_s if self.interval_s == 0.0 else 0.7 * self.interval_s + 0.3 * gap_s
         self.reported_ns = max(self.reported_ns, observed_ns)
 
-    def note_category(self, plot: Plot, weight: float) -> None:
-        """Take what a plot says of the thing's kind; ``weight`` is how much of a source's next word is news."""
-        self.words = None
+    def _note_category(self, plot: Plot, weight: float) -> None:
         evidence = log_evidence(plot.categories)
         if evidence is None:
             return

@@ -6,7 +6,6 @@ what comes late (``timeline.py``).
 
 Rules: values in, values out; time is an argument. The same calls give the same entities byte for byte, and the order
 of plots within one call changes nothing. Bad plots are dropped and counted in ``refused``; nothing raises for them.
-What is too old or in the future, or too much, does not come here: ``timeline.py`` keeps it out.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final
 
 import numpy as np
 
@@ -26,27 +25,15 @@ from appliance.fusion.against import objections
 from appliance.fusion.core import MAX_SENSORS, sight_of
 from appliance.fusion.disputes import Disputes
 from appliance.fusion.foreign import Foreign
-from appliance.fusion.intake import Intake, Laid, log_densities, make_look
+from appliance.fusion.intake import Intake, Laid, make_look
 from appliance.fusion.reports import Reports
 from appliance.fusion.selfreports import SelfReports
-from appliance.fusion.settings import FusionSettings, SensorModel
+from appliance.fusion.settings import FusionSettings
 from appliance.fusion.state import State
 from appliance.fusion.watch import Watch
-from appliance.geodesy import LocalFrame
 
-
-class Eye(NamedTuple):
-    """What every look of one sensor is read by."""
-
-    sight: Sight
-    log_density: tuple[float, float]  #: of false and new plots, per m² and per rad
-    birth_log_odds: float
-
-
-def eye_of(model: SensorModel, frame: LocalFrame) -> Eye:
-    """A sensor's model → what its looks are read by."""
-    density = model.clutter_density_per_m2 * (1.0 + model.birth_ratio)
-    return Eye(sight_of(model, frame), log_densities(density), math.log(model.birth_ratio))
+MAX_PLOTS: Final = 20_000
+"""In one call; what lies beyond is refused and counted."""
 
 
 class Present:
@@ -57,7 +44,7 @@ class Present:
         self._state = State(settings)
         self._watch = Watch(self._state.core) if watching else None
         self._intake = Intake(self._state.frame, settings.max_range_m, self._state.refused)
-        self._eyes: dict[str, Eye] = {}
+        self._sights: dict[str, Sight] = {}
         self._disputes = Disputes(self._state)
         self._own = SelfReports(self._state, self._disputes)
         self._reports = Reports(self._state)
@@ -69,17 +56,22 @@ class Present:
         """Plots and claims that were not used, by reason."""
         return self._state.refused
 
-    def look(self, sensor_id: str, observed_ns: int, plots: Sequence[Plot]) -> None:
-        """One look of a sensor that sees for itself, at ``observed_ns``. No plots is a look that found nothing."""
-        self._start(observed_ns)
-        self._look(sensor_id, observed_ns, self._intake.lay(plots))
-        self._disputes.ripen(self._state.seconds(self._state.newest_ns))
+    def observe_plots(self, sensor_id: str, observed_ns: int, plots: Sequence[Plot], now_ns: int) -> None:
+        """One look of one sensor at ``observed_ns``. No plots is a look that found nothing, and counts as one.
 
-    def hear(self, plots: Sequence[Plot]) -> None:
-        """Plots in which things say themselves where they are: one by one, each at its own time; they miss nothing."""
-        self._start(plots[0].observed_ns)
-        self._hear(self._intake.lay(plots))
-        self._prune(self._state.newest_ns)
+        Plots in which the thing itself says where it is are taken one by one at their own time and miss nothing.
+        """
+        self._start(observed_ns)
+        timely = self._timed(plots, now_ns)
+        said = [plot for plot in timely if plot.cooperative]
+        only_own = bool(plots) and len(said) == len(timely) and all(plot.cooperative for plot in plots)
+        if said:
+            self._hear(self._intake.lay(said))
+        if not only_own and self._timely(observed_ns, now_ns):
+            seen = [plot for plot in timely if not plot.cooperative] if said else timely
+            self._look(sensor_id, observed_ns, self._intake.lay(seen))
+        else:
+            self._prune(self._state.newest_ns)
         self._disputes.ripen(self._state.seconds(self._state.newest_ns))
 
     def observe_claims(self, claims: Sequence[Claim], now_ns: int) -> None:
@@ -91,14 +83,17 @@ class Present:
             except BadRecord as e:
                 self._state.refused[e.reason] += 1
 
-    def observe_estimates(self, estimates: Sequence[Estimate]) -> None:
+    def observe_estimates(self, estimates: Sequence[Estimate], now_ns: int) -> None:
         """What other units believe; an estimate that rests on our own data counts for nothing twice."""
         if not estimates:
             return
         self._start(min(estimate.observed_ns for estimate in estimates))
         for estimate in sorted(estimates, key=lambda e: (e.observed_ns, e.unit, e.entity_id)):
-            self._foreign.take(estimate)
-            self._state.newest_ns = max(self._state.newest_ns, estimate.observed_ns)
+            if self._timely(estimate.observed_ns, now_ns):
+                self._foreign.take(estimate)
+                self._state.newest_ns = max(self._state.newest_ns, estimate.observed_ns)
+            else:
+                self._state.refused["time"] += 1
         self._prune(self._state.newest_ns)
 
     def entities(self, now_ns: int) -> tuple[Entity, ...]:
@@ -139,6 +134,21 @@ class Present:
             self._started = True
             self._state.base_ns = self._state.newest_ns = ns
 
+    def _timely(self, observed_ns: int, now_ns: int) -> bool:
+        settings = self._state.settings
+        lag_s, ahead_s = (self._state.newest_ns - observed_ns) * 1e-9, (observed_ns - now_ns) * 1e-9
+        return lag_s <= settings.max_lag_s and ahead_s <= settings.max_future_s
+
+    def _timed(self, plots: Sequence[Plot], now_ns: int) -> list[Plot]:
+        """Those that are neither older than what is remembered nor in the future, and not too many."""
+        taken = plots[:MAX_PLOTS]
+        if len(plots) > MAX_PLOTS:
+            self._state.refused["too many"] += len(plots) - MAX_PLOTS
+        timely = [plot for plot in taken if self._timely(plot.observed_ns, now_ns)]
+        if len(timely) < len(taken):
+            self._state.refused["time"] += len(taken) - len(timely)
+        return timely
+
     def _hear(self, own: Laid) -> None:
         """Things that say themselves where they are, one by one."""
         for j in range(len(own.plots)):
@@ -146,14 +156,17 @@ class Present:
             self._state.newest_ns = max(self._state.newest_ns, own.plots[j].observed_ns)
 
     def _look(self, sensor_id: str, observed_ns: int, seen: Laid) -> None:
-        """Update, begin, and tell the reports what is newly believed."""
-        state, eye = self._state, self._eye(sensor_id)
+        """One look of a sensor that sees for itself: update, begin, and tell the reports what is newly believed."""
+        state, model = self._state, self._state.model(sensor_id)
         state.newest_ns = max(state.newest_ns, observed_ns)
-        locks = self._locks(seen.plots)
-        look = make_look(seen, state.base_ns, eye.log_density, locks, state.settings.tracklet_gain, None)
+        density = model.clutter_density_per_m2 * (1.0 + model.birth_ratio)
+        look = make_look(
+            seen, state.base_ns, density, self._locks(seen.plots), state.settings.tracklet_gain, _no_codes(seen)
+        )
+        odds = math.log(model.birth_ratio)
         t, newest = state.seconds(observed_ns), state.seconds(state.newest_ns)
         before = self._watch.before() if self._watch is not None else None
-        outcome = state.core.step(sensor_id, look, eye.sight, t, eye.birth_log_odds, newest)
+        outcome = state.core.step(sensor_id, look, self._sight(sensor_id), t, odds, newest)
         if self._watch is not None and before is not None:
             self._watch.after(before, sensor_id, t, outcome.slot)
         what = zip(
@@ -163,26 +176,24 @@ class Present:
             if slot != NONE:
                 state.note(slot, plot, llr, second)
             elif begun != NONE:
-                state.open(begun, plot, llr)
+                state.open(begun, plot, odds)
         if outcome.fresh.any():
             self._reports.absorb(outcome.slot[outcome.fresh].tolist())
         self._close(outcome.gone, newest)
 
-    def _eye(self, sensor_id: str) -> Eye:
-        eye = self._eyes.get(sensor_id)
-        if eye is None:
-            if len(self._eyes) >= MAX_SENSORS:  # more than any unit has: forget, never grow
-                self._eyes.clear()
-            eye = self._eyes[sensor_id] = eye_of(self._state.model(sensor_id), self._state.frame)
-        return eye
+    def _sight(self, sensor_id: str) -> Sight:
+        sight = self._sights.get(sensor_id)
+        if sight is None:
+            if len(self._sights) >= MAX_SENSORS:  # more than any unit has: forget, never grow
+                self._sights.clear()
+            sight = self._sights[sensor_id] = sight_of(self._state.model(sensor_id), self._state.frame)
+        return sight
 
-    def _locks(self, plots: Sequence[Plot]) -> Index | None:
-        """(J,) the slots that tracklets point to; None where no plot has one."""
-        named = [j for j, plot in enumerate(plots) if plot.identities]
-        if not named:
-            return None
-        locks = np.full(len(plots), NONE)
-        for j in named:
+    def _locks(self, plots: Sequence[Plot]) -> Index:
+        """(J,) the slots that tracklets point to."""
+        locks = np.empty(len(plots), np.int64)
+        locks[:] = NONE
+        for j in [j for j, plot in enumerate(plots) if plot.identities]:
             tracklets = (identity for identity in plots[j].identities if identity.kind == "tracklet")
             locks[j] = next((self._state.book.slot(identity) for identity in tracklets), NONE)
         return locks
@@ -198,3 +209,9 @@ class Present:
             self._state.close(slot, t)
             if self._watch is not None:
                 self._watch.close(slot)
+
+
+def _no_codes(seen: Laid) -> Index:
+    codes = np.empty((len(seen.plots), 2), np.int64)
+    codes[:] = NONE
+    return codes

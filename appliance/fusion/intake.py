@@ -19,7 +19,7 @@ import numpy as np
 
 from appliance.domain import Geodetic, Plot
 from appliance.errors import BadRecord
-from appliance.estimation.bank import BEARING, NONE, POSITION, Index, Look
+from appliance.estimation.bank import BEARING, POSITION, Index, Look
 from appliance.estimation.gaussian import Array
 from appliance.estimation.measure import (
     BAD_COVARIANCE,
@@ -74,8 +74,6 @@ class Intake:
         self._max_range_m = max_range_m
         self._refused = refused
         self._origins: dict[Geodetic, tuple[float, float]] = {}
-        self._last: Geodetic | None = None
-        self._last_at: tuple[float, float] | None = None
 
     def lay(self, plots: Iterable[Plot]) -> Laid:
         """All usable ``plots``, sorted by time, then by name, then by what they say."""
@@ -98,7 +96,7 @@ class Intake:
         if kind != "position":
             plots, origin = self._from_origins(plots)
         count = len(plots)
-        values = np.array([x for p in plots for x in p.values], np.float64).reshape(count, size)
+        values = np.array([p.values for p in plots], np.float64).reshape(count, size)
         cov = np.array([x for p in plots for row in p.covariance for x in row], np.float64).reshape(count, size, size)
         at = np.zeros((count, 2)) if origin is None else origin
         z, r, verdict = measure(self, plots, values, cov, at)
@@ -106,7 +104,7 @@ class Intake:
             plots = [_heightened(plot) if fine else plot for plot, fine in zip(plots, verdict == FINE, strict=True)]
         rate = np.column_stack((values[:, 2], cov[:, 2, 2])) if kind == "range_bearing_rate" else None
         laid = Laid(plots, BEARING if kind == "bearing" else POSITION, z, r, at, rate)
-        return laid if not np.count_nonzero(verdict) else self._without(laid, verdict)
+        return laid if not verdict.any() else self._without(laid, verdict)
 
     def _without(self, laid: Laid, verdict: Index) -> Laid:
         """Leave out what was not found fine, and count why."""
@@ -117,8 +115,11 @@ class Intake:
         return laid.only(verdict == FINE)
 
     def _shaped(self, plots: list[Plot], size: int) -> list[Plot]:
-        square = (size,) * size
-        good = [len(p.values) == size and tuple(map(len, p.covariance)) == square for p in plots]
+        lengths = {size}
+        good = [
+            len(p.values) == size and len(p.covariance) == size and set(map(len, p.covariance)) == lengths
+            for p in plots
+        ]  # fmt: skip
         if all(good):
             return plots
         wrong = [p for p, ok in zip(plots, good, strict=True) if not ok]
@@ -154,23 +155,22 @@ class Intake:
 
     def _from_origins(self, plots: list[Plot]) -> tuple[list[Plot], Array]:
         """Those whose sensor's place is known and in the picture, and these places."""
-        one = plots[0].origin if plots else None
-        first = self._local(one)
-        if first is not None and not [None for p in plots if p.origin is not one]:
-            out = np.empty((len(plots), 2))
+        first = self._local(plots[0].origin) if plots else None
+        if first is not None:
+            one, out = plots[0].origin, np.empty((len(plots), 2))
             out[:] = first
-            return plots, out
+            if all(p.origin is one for p in plots):
+                return plots, out
         found = [(plot, at) for plot in plots if (at := self._local(plot.origin)) is not None]
         if len(found) < len(plots):
             self._refused["origin"] += len(plots) - len(found)
         return [plot for plot, _ in found], np.array([at for _, at in found], np.float64).reshape(-1, 2)
 
     def _local(self, origin: Geodetic | None) -> tuple[float, float] | None:
-        if origin is None or origin is self._last:
-            return self._last_at if origin is not None else None
+        if origin is None:
+            return None
         known = self._origins.get(origin)
         if known is not None:
-            self._last, self._last_at = origin, known
             return known
         try:
             known = self._frame.local(origin)[:2]
@@ -205,8 +205,6 @@ _USUAL: Final = 1_024
 _ZEROS: Final = np.zeros(_USUAL)
 _STILL: Final = np.zeros((_USUAL, 2))
 _NEGATIVE: Final = np.full(_USUAL, -1.0)
-_NOBODY: Final = np.full(_USUAL, NONE)
-_NAMELESS: Final = np.full((_USUAL, 2), NONE)
 NO_PLOTS: Final = Laid([], POSITION, np.zeros((0, 2)), np.zeros((0, 2, 2)), np.zeros((0, 2)))
 
 
@@ -242,29 +240,28 @@ def _heightened(plot: Plot) -> Plot:
     return replace(plot, altitude_m=height)
 
 
-def log_densities(density_per_m2: float) -> tuple[float, float]:
-    """Logarithms of a density of plots, per m² and per rad."""
-    log_density = math.log(density_per_m2)
-    return log_density, log_density + math.log(_BEARING_AREA_M2)
-
-
-def make_look(
-    laid: Laid, base_ns: int, log_density: tuple[float, float], locks: Index | None, gain: float, mobile: Index | None
-) -> Look:
-    """The arrays that a compiled scan reads. ``locks`` (J,) slots that identities point to, ``mobile`` (J, 2) codes;
-    None for none of either."""
+def make_look(laid: Laid, base_ns: int, density_per_m2: float, locks: Index, gain: float, mobile: Index) -> Look:
+    """The arrays that a compiled scan reads. ``locks`` (J,) slots that identities point to; ``mobile`` (J, 2) codes."""
     count = len(laid.plots)
     velocity, variance = _velocities(laid.plots)
     rate, rate_var = _rates(laid, count)
     kinds: Index = np.empty(count, np.int64)
     kinds[:] = laid.kind
-    time_s = np.array([(p.observed_ns - base_ns) * 1e-9 for p in laid.plots], np.float64)
-    if locks is None:
-        locks = _NOBODY[:count] if count <= _USUAL else np.full(count, NONE)
-    if mobile is None:
-        mobile = _NAMELESS[:count] if count <= _USUAL else np.full((count, 2), NONE)
+    log_density = math.log(density_per_m2)
     return Look(
-        kinds, laid.z, laid.r, laid.origin, time_s, velocity, variance, rate, rate_var, log_density, locks, gain, mobile
+        kind=kinds,
+        z=laid.z,
+        r=laid.r,
+        origin=laid.origin,
+        time_s=np.array([(p.observed_ns - base_ns) * 1e-9 for p in laid.plots], np.float64),
+        velocity=velocity,
+        velocity_var=variance,
+        rate=rate,
+        rate_var=rate_var,
+        log_density=(log_density, log_density + math.log(_BEARING_AREA_M2)),
+        lock=locks,
+        lock_gain=gain,
+        mobile=mobile,
     )
 
 

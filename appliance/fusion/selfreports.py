@@ -18,7 +18,7 @@ from appliance.estimation.scan import Outcome
 from appliance.fusion.core import blind
 from appliance.fusion.disputes import Disputes
 from appliance.fusion.identity import MOBILE_KINDS, well_formed
-from appliance.fusion.intake import Laid, log_densities, make_look
+from appliance.fusion.intake import Laid, make_look
 from appliance.fusion.settings import SensorModel
 from appliance.fusion.state import State, squared_distance
 from appliance.fusion.swaps import Swaps
@@ -45,7 +45,7 @@ class SelfReports:
         identities = tuple(identity for identity in plot.identities if well_formed(identity))
         key = next((identity for identity in identities if identity.kind in MOBILE_KINDS), None)
         slot = NONE if key is None else state.book.slot(key)
-        density, gain = log_densities(state.settings.cooperative_density_per_m2), state.settings.lock_gain
+        density, gain = state.settings.cooperative_density_per_m2, state.settings.lock_gain
         codes = np.array([state.book.codes(identities)], np.int64)
         look = make_look(laid, state.base_ns, density, np.array([slot], np.int64), gain, codes)
         t = float(look.time_s[0])

@@ -17,8 +17,7 @@ from appliance.estimation import FieldOfView
 class SensorModel:
     """How far a sensor can be believed. ``coverage`` None means not known: then no miss is ever held against a thing.
 
-    ``clutter_density_per_m2`` counts false plots in one look; for each of them at most ``birth_ratio`` true things
-    appear: how many do is learnt (``estimation/lifecycle.py``).
+    ``clutter_density_per_m2`` counts false plots in one look; for each of them ``birth_ratio`` true things appear.
     """
 
     detection_probability: float = 0.9

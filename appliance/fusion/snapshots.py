@@ -7,7 +7,7 @@ settings, numbers, text and tuples of them. Two references to one thing are two 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -66,16 +66,11 @@ def _set(thing: set[Any], _: _Memo) -> set[Any]:
 
 
 def _deque(thing: deque[Any], memo: _Memo) -> deque[Any]:
-    return thing.copy() if _all_shared(thing) else deque([_copied(x, memo) for x in thing], thing.maxlen)
+    return deque([_copied(x, memo) for x in thing], thing.maxlen)
 
 
 def _dict(thing: dict[Any, Any], memo: _Memo) -> dict[Any, Any]:
-    return thing.copy() if _all_shared(thing.values()) else {k: _copied(value, memo) for k, value in thing.items()}
-
-
-def _all_shared(things: Iterable[Any]) -> bool:
-    """Whether none of ``things`` can change, as far as their types are known already."""
-    return all(_HOW.get(kind) is _shared for kind in set(map(type, things)))
+    return {key: _copied(value, memo) for key, value in thing.items()}
 
 
 def _counter(thing: Counter[Any], _: _Memo) -> Counter[Any]:
@@ -92,12 +87,8 @@ def _mapping(thing: Any, memo: _Memo) -> Any:
 def _object(thing: Any, memo: _Memo) -> Any:
     kind: Any = type(thing)
     out = memo[id(thing)] = kind.__new__(kind)
-    names = _SLOTS.get(kind)
-    if names is None:
-        names = _SLOTS[kind] = tuple(_slots(kind))
-    for name in names:
-        value = getattr(thing, name)
-        setattr(out, name, value if _HOW.get(type(value)) is _shared else _copied(value, memo))
+    for name in _SLOTS.setdefault(kind, tuple(_slots(kind))):
+        setattr(out, name, _copied(getattr(thing, name), memo))
     for name, value in getattr(thing, "__dict__", {}).items():
         out.__dict__[name] = _copied(value, memo)
     return out

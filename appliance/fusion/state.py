@@ -118,9 +118,7 @@ class State:
         """Take a plot as evidence for the slot's entity, and the tracklet that it may carry."""
         dossier = self.dossiers[slot]
         other = self.dossiers[runner_up].entity_id if runner_up != NONE and runner_up in self.dossiers else ""
-        dossier.note(plot, llr, other)
-        if plot.categories:
-            dossier.note_category(plot, self.model(plot.sensor_id).category_weight)
+        dossier.note(plot, llr, other, self.model(plot.sensor_id).category_weight)
         for identity in plot.identities:
             if identity.kind == "tracklet":
                 self.carry_tracklet(slot, identity)

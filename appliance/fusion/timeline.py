@@ -21,14 +21,12 @@ from operator import attrgetter
 from typing import Any, Final
 
 from appliance.domain import Claim, Dispute, Entity, Estimate, Identity, Objection, Plot
-from appliance.fusion.fusion import Present
+from appliance.fusion.fusion import MAX_PLOTS, Present
 from appliance.fusion.names import keep_names
 from appliance.fusion.settings import FusionSettings
 from appliance.fusion.snapshots import snapshot
 from appliance.fusion.state import State
 
-MAX_PLOTS: Final = 20_000
-"""In one call; what lies beyond is refused and counted."""
 CHECKPOINT_S: Final = 10.0
 _PER_TELLING: Final = 64
 """Events that catch up when entities are asked for, so that a silent unit catches up as well."""
@@ -65,7 +63,6 @@ class Fusion:
         self._log: list[Event] = []
         self._weight = 0
         self._checkpoints: list[Checkpoint] = []
-        self._lag_ns, self._ahead_ns = round(settings.max_lag_s * _NS), round(settings.max_future_s * _NS)
         self._newest_ns = 0
         self._untimely: Counter[str] = Counter()
         self._late_ns: int | None = None
@@ -91,10 +88,10 @@ class Fusion:
         said = [plot for plot in taken if plot.cooperative]
         for at_ns in sorted({plot.observed_ns for plot in said}):
             then = tuple(plot for plot in said if plot.observed_ns == at_ns)
-            self._take(Event(at_ns, Present.hear, (then,), len(then)))
-        seen = tuple(plot for plot in taken if not plot.cooperative) if said else tuple(taken)
-        if (seen or not plots or any(not plot.cooperative for plot in plots)) and self._timely(observed_ns, now_ns):
-            self._take(Event(observed_ns, Present.look, (sensor_id, observed_ns, seen), len(seen) + 1))
+            self._take(Event(at_ns, Present.observe_plots, (sensor_id, at_ns, then, now_ns), len(then)))
+        if (not plots or any(not plot.cooperative for plot in plots)) and self._timely(observed_ns, now_ns):
+            seen = tuple(plot for plot in taken if not plot.cooperative) if said else tuple(taken)
+            self._take(Event(observed_ns, Present.observe_plots, (sensor_id, observed_ns, seen, now_ns), len(seen) + 1))
 
     def observe_claims(self, claims: Sequence[Claim], now_ns: int) -> None:
         """What people said. Claims add evidence, and existence within bounds; they never move a sensed thing.
@@ -109,7 +106,7 @@ class Fusion:
         for estimate in estimates:
             self._start(estimate.observed_ns)
             if self._timely(estimate.observed_ns, now_ns):
-                self._take(Event(estimate.observed_ns, Present.observe_estimates, ((estimate,),), 1))
+                self._take(Event(estimate.observed_ns, Present.observe_estimates, ((estimate,), now_ns), 1))
             else:
                 self._untimely["time"] += 1
 
@@ -162,25 +159,20 @@ class Fusion:
     def _start(self, ns: int) -> None:
         if not self._checkpoints:
             self._newest_ns = ns
-            before_ns = ns - self._lag_ns - 1
+            before_ns = ns - round(self._settings.max_lag_s * _NS) - 1
             self._checkpoints.append(Checkpoint(before_ns, snapshot(self._present)))
 
     def _timely(self, observed_ns: int, now_ns: int) -> bool:
-        first_ns, last_ns = self._reach(now_ns)
-        return first_ns <= observed_ns <= last_ns
-
-    def _reach(self, now_ns: int) -> tuple[int, int]:
-        """The oldest and the newest moment of which anything is taken now."""
-        first_ns = max(self._newest_ns - self._lag_ns, self._checkpoints[0].at_ns + 1)
-        return first_ns, now_ns + self._ahead_ns
+        lag_s, ahead_s = (self._newest_ns - observed_ns) * 1e-9, (observed_ns - now_ns) * 1e-9
+        within = lag_s <= self._settings.max_lag_s and ahead_s <= self._settings.max_future_s
+        return within and observed_ns > self._checkpoints[0].at_ns
 
     def _timed(self, plots: Sequence[Plot], now_ns: int) -> Sequence[Plot]:
         """Those that are neither older than what is remembered nor in the future, and not too many."""
         taken = plots[:MAX_PLOTS]
         if len(plots) > MAX_PLOTS:
             self._untimely["too many"] += len(plots) - MAX_PLOTS
-        first_ns, last_ns = self._reach(now_ns)
-        timely = [plot for plot in taken if first_ns <= plot.observed_ns <= last_ns]
+        timely = [plot for plot in taken if self._timely(plot.observed_ns, now_ns)]
         if len(timely) < len(taken):
             self._untimely["time"] += len(taken) - len(timely)
         return timely
@@ -221,7 +213,7 @@ class Fusion:
     def _thin(self) -> None:
         """Fewer checkpoints the older they are; forget what nobody can come late for, and what is too much."""
         kept = self._checkpoints
-        oldest_ns = self._newest_ns - self._lag_ns
+        oldest_ns = self._newest_ns - round(self._settings.max_lag_s * _NS)
         while len(kept) > 2 and (kept[1].at_ns < oldest_ns or self._weight > self._settings.lag_plots):
             kept.pop(0)
             gone = bisect_right(self._log, kept[0].at_ns, key=_AT)

@@ -44,25 +44,6 @@ def test_a_lone_plot_is_not_told_and_soon_forgotten(world: Any) -> None:
     assert len(fusion._state.core.live) == 0
 
 
-def test_how_seldom_a_lone_plot_is_something_new_is_learnt_and_new_things_are_found_all_the_same(world: Any) -> None:
-    fusion = world.fusion(told_existence=0.0)
-
-    def existence_of_a_lone_plot(t: int, *others: Plot) -> float:
-        fusion.observe_plots("radar", t, [world.radar(4200, 4200, t, "lone"), *others], t)
-        return min(e.existence for e in fusion.entities(t) if e.evidence[0].observation_id == f"r{t}-lone")
-
-    at_first = existence_of_a_lone_plot(SECOND)
-    assert at_first == pytest.approx(0.1 / 1.1)
-    for k in range(2, 61):
-        fusion.observe_plots("radar", k * SECOND, world.clutter(k * SECOND, 10), k * SECOND)
-    assert existence_of_a_lone_plot(61 * SECOND) < 0.2 * at_first
-    for k in range(62, 67):
-        t = k * SECOND
-        fusion.observe_plots("radar", t, [world.radar(-1000 - 10 * k, 2000, t, "new"), *world.clutter(t, 10)], t)
-    (entity,) = _believed(fusion.entities(66 * SECOND))
-    assert world.frame.local(entity.position)[0] == pytest.approx(-1660, abs=60)
-
-
 def test_looks_that_find_nothing_end_an_entity_inside_the_view_and_not_outside_it(world: Any) -> None:
     fusion = world.fusion()
     for k in range(1, 11):
