@@ -40,6 +40,15 @@ provision_app = App(
 
 ETC: Final = Path("/etc/mosquitto")
 Json = Annotated[bool, Parameter(negative="")]
+Listen = Annotated[str, Parameter(help="The address of the one interface on which recipients come.")]
+Port = Annotated[int, Parameter(help="The port there.")]
+Interface = Annotated[str, Parameter(help="The interface's name, where the kernel shall hold the broker to it.")]
+Names = Annotated[
+    tuple[str, ...],
+    Parameter(
+        negative="", help="A host name under which recipients reach the broker; it will stand in its certificate."
+    ),
+]
 
 
 @provision_app.command
@@ -47,10 +56,10 @@ def broker(
     unit: str,
     /,
     *,
-    listen: str,
-    port: int = 8883,
-    interface: str = "",
-    name: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    listen: Listen,
+    port: Port = 8883,
+    interface: Interface = "",
+    name: Names = (),
     out: Path = ETC,
     home: Path | None = None,
     run_as: str = "mosquitto",
@@ -65,14 +74,6 @@ def broker(
     ----------
     unit
         The unit's id, as in the mission.
-    listen
-        The address of the one interface on which recipients come.
-    port
-        The port there.
-    interface
-        The interface's name, where the kernel shall hold the broker to it.
-    name
-        A host name under which recipients reach the broker; it will stand in its certificate.
     out
         The folder to make.
     home
@@ -108,10 +109,10 @@ def unit(
     unit: str,
     /,
     *,
-    listen: str,
-    port: int = 8883,
-    interface: str = "",
-    name: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    listen: Listen,
+    port: Port = 8883,
+    interface: Interface = "",
+    name: Names = (),
     brought: Annotated[Path | None, Parameter(name="--from")] = None,
     keep: Literal["auto", "tpm2", "file"] = "auto",
     tpm: str = AUTOMATIC,
@@ -127,14 +128,6 @@ def unit(
     ----------
     unit
         The unit's id, as in the mission.
-    listen
-        The address of the one interface on which recipients come.
-    port
-        The port there.
-    interface
-        The interface's name, where the kernel shall hold the broker to it.
-    name
-        A host name under which recipients reach the broker.
     brought
         A folder with what people bring: 1.root.json, mission.toml, NAME.public.json, NAME.csr.
     keep

@@ -29,7 +29,6 @@ SPECIFICATION: Final = "1.6"
 NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "https://cyclonedx.org/schema/bom-1.6#edge-image")
 MAX_PACKAGES_BYTES: Final = 4 * 1024 * 1024
 MAX_WHEELS: Final = 4096
-_PIECE_BYTES: Final = 1024 * 1024
 #: deb-version(7), without the epoch's odder cousins; a name and a version, and the architecture where it is told.
 _PACKAGE: Final = re.compile(
     r"(?P<name>[a-z0-9][a-z0-9.+-]*)(?::[a-z0-9]+)? (?P<version>[A-Za-z0-9.+:~-]+)(?: (?P<arch>[a-z0-9]+))?"
@@ -119,14 +118,11 @@ def read_wheels(folder: Path) -> tuple[Wheel, ...]:
 
 
 def _digest_of(path: Path) -> str:
-    whole = hashlib.sha384()
     try:
         with path.open("rb") as file:
-            while piece := file.read(_PIECE_BYTES):
-                whole.update(piece)
+            return hashlib.file_digest(file, "sha384").hexdigest()
     except OSError as e:
         raise UsageError(f"{path}: {e.strerror}") from e
-    return whole.hexdigest()
 
 
 def _file(file: ImageFile) -> dict[str, Any]:

@@ -86,11 +86,6 @@ class Campaign(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     budgets: str = "budgets.toml"
     trials: Annotated[tuple[Trial, ...], Meta(min_length=1, max_length=100, description="1 to 100 [[trials]] tables")]
 
-    @property
-    def longest_s(self) -> float:
-        """How long all trials play, start and end of the device left out."""
-        return sum(trial.duration_s for trial in self.trials)
-
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from hil.demo.score import SCORED, Accuracy, Judge, Opened, nanoseconds, percentile
+from hil.demo.score import Accuracy, Judge, Opened, nanoseconds, percentile
 from hil.rig.campaign import Trial
 from hil.rig.record import Happened, Record
 from hil.rig.slope import Slope, fitted
@@ -330,12 +329,6 @@ def _entities(record: Record) -> Iterator[Any]:
 
 def _spans_of(record: Record, fault: str) -> list[tuple[int, int]]:
     return [(one.from_ns, one.to_ns) for one in record.happened if one.fault == fault]
-
-
-def entities_by_status(record: Record) -> Counter[str]:
-    """How many entities ended how; for the report."""
-    newest = {str(one.body["entity_id"]): str(one.body["status"]) for one in _entities(record)}
-    return Counter(status if status not in SCORED else "standing" for status in newest.values())
 
 
 MEASURES = MappingProxyType(

@@ -13,7 +13,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from hil.scene.players import LOOPBACK
+from hil.scene.players import LOOPBACK, callers
 
 _CHUNK_BYTES = 16 * 1024
 _LOOK_S = 0.2
@@ -69,13 +69,7 @@ class Proxy:
         thread.start()
 
     def _welcome(self) -> None:
-        while not self._closed.is_set():
-            try:
-                caller, _ = self._listener.accept()
-            except TimeoutError:
-                continue
-            except OSError:
-                return
+        for caller in callers(self._listener, self._closed):
             self._join(caller)
 
     def _join(self, caller: socket.socket) -> None:

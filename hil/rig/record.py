@@ -18,8 +18,8 @@ class Frozen(msgspec.Struct, frozen=True, kw_only=True):
     """A value."""
 
 
-class SampleRow(Frozen, frozen=True, kw_only=True):
-    """What daemon and children held at one look; see ``sampler.Sample``."""
+class Sample(Frozen, frozen=True, kw_only=True):
+    """One look. Bytes are summed over the daemon and its children; ``own_bytes`` are shared with nobody (USS)."""
 
     at_ns: int
     pid: int
@@ -85,7 +85,7 @@ class Record(Frozen, frozen=True, kw_only=True):
     waited_ms: tuple[tuple[int, float], ...] = ()
     """When a result that rests on a new frame was opened, and how long after the frame's capture."""
     arrivals_s: dict[int, int] = {}
-    samples: tuple[SampleRow, ...] = ()
+    samples: tuple[Sample, ...] = ()
     frames_sent: int = 0
     camera_connections: int = 0
     last_status: dict[str, Any] | None = None

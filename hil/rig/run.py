@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -158,6 +157,3 @@ def _nothing(name: str, says: str, outcome: Outcome, why: str, **more: object) -
 def local_device(folder: Path) -> Device:
     """Processes of this machine."""
     return LocalDevice(folder / "device", "havre-neuf-01")
-
-
-DEVICES: Mapping[str, object] = {"local": local_device}

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
 
 from hil.devices.device import Device, DeviceFailed
+from hil.rig.record import Sample
 
 _KIB = 1024
 _CLOCK_TICKS = 100
@@ -21,21 +21,6 @@ SCRIPT = (
     'echo "threads $(grep Threads: /proc/$q/status | tr -dc 0-9)"; echo "stat $(cut -d")" -f2- /proc/$q/stat)"; done; '
     "for f in /sys/class/hwmon/hwmon*/power*_input; do [ -r $f ] && echo microwatts $(cat $f); done; true"
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """One look. Bytes are summed over the daemon and its children; ``own_bytes`` are shared with nobody (USS)."""
-
-    at_ns: int
-    pid: int
-    own_bytes: int
-    resident_bytes: int
-    fds: int
-    threads: int
-    cpu_s: float
-    processes: int
-    watts: float | None
 
 
 def parsed(at_ns: int, pid: int, text: str) -> Sample | None:

@@ -21,12 +21,11 @@ _MINUTE_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slope:
-    """Per hour, with the ends of the interval; ``at_zero`` is the line's value at the first point's time."""
+    """Per hour, with the ends of the interval."""
 
     per_hour: float
     low: float
     high: float
-    at_zero: float
     minutes: int
 
 
@@ -43,6 +42,4 @@ def fitted(points: Sequence[tuple[float, float]]) -> Slope | None:
     error = 0.0 if math.isnan(line.stderr) else float(line.stderr)  # of values that are all the same
     reach = float(t.ppf((1.0 + CONFIDENCE) / 2.0, len(minutes) - 2)) * error
     slope = float(line.slope)
-    return Slope(
-        per_hour=slope, low=slope - reach, high=slope + reach, at_zero=float(line.intercept), minutes=len(minutes)
-    )
+    return Slope(per_hour=slope, low=slope - reach, high=slope + reach, minutes=len(minutes))

@@ -14,8 +14,7 @@ from hil.rig.books import read_books
 from hil.rig.campaign import Step, Trial
 from hil.rig.ear import Heard
 from hil.rig.faults.table import FaultKind
-from hil.rig.record import Epoch, Happened, Record, SampleRow, Told
-from hil.rig.sampler import Sample
+from hil.rig.record import Epoch, Happened, Record, Told
 from hil.rig.stage import Kit
 from hil.scene.world import Scene
 
@@ -140,7 +139,7 @@ def _record(bench: Bench, trial: Trial, happened: tuple[Happened, ...], ended_ns
         epochs=tuple(_epochs(heard)),
         waited_ms=tuple(heard.latencies.waited),
         arrivals_s=dict(heard.arrivals_s),
-        samples=tuple(_row(sample) for sample in samples),
+        samples=tuple(samples),
         frames_sent=bench.camera.sent,
         camera_connections=bench.camera.connections,
         last_status=dict(heard.statuses[-1].body) if heard.statuses else None,
@@ -168,10 +167,6 @@ def _epochs(heard: Heard) -> list[Epoch]:
         )
         for number, one in sorted(newest.items())
     ]
-
-
-def _row(sample: Sample) -> SampleRow:
-    return SampleRow(**{name: getattr(sample, name) for name in SampleRow.__struct_fields__})
 
 
 def _changes_of_sick(heard: Heard) -> list[tuple[int, tuple[str, ...]]]:

@@ -21,8 +21,8 @@ from typing import Literal
 import av
 
 from hil.scene.film import FRAMES_PER_S
+from hil.scene.players import LOOPBACK, callers
 
-LOOPBACK = "127.0.0.1"
 TICKS_PER_S = 90_000
 PAYLOAD_TYPE = 96
 MAX_PAYLOAD_BYTES = 1400
@@ -104,13 +104,7 @@ class RtspCamera:
     # -- one caller ------------------------------------------------------------------------------------------------
 
     def _welcome(self) -> None:
-        while not self._closed.is_set():
-            try:
-                caller, _ = self._listener.accept()
-            except TimeoutError:
-                continue
-            except OSError:
-                return
+        for caller in callers(self._listener, self._closed):
             if self.mood == "away":
                 caller.close()
                 continue

@@ -35,6 +35,18 @@ def free_udp_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def callers(listener: socket.socket, closed: threading.Event) -> Iterator[socket.socket]:
+    """Who calls, one after the other, until ``closed``: the listener's own time-out is how often that is looked at."""
+    while not closed.is_set():
+        try:
+            caller, _ = listener.accept()
+        except TimeoutError:
+            continue
+        except OSError:  # the listener is closed
+            return
+        yield caller
+
+
 class Player:
     """One thread that does what its cues say, when they say it."""
 
@@ -125,13 +137,7 @@ class LineServer:
             caller.close()
 
     def _welcome(self) -> None:
-        while not self._closed.is_set():
-            try:
-                caller, _ = self._listener.accept()
-            except TimeoutError:
-                continue
-            except OSError:  # closed
-                return
+        for caller in callers(self._listener, self._closed):
             if self._away:
                 caller.close()
                 continue

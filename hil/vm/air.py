@@ -28,7 +28,6 @@ class Air:
         self._scene, self._duration_s = scene, duration_s
         self._radar_at, self._ais_at = radar_at, ais_at
         self._players: list[Player] = []
-        self.datagrams = 0
 
     def __enter__(self) -> Self:
         started = self._scene.started(time.time_ns())
@@ -57,6 +56,5 @@ class Air:
     def _send(self, raw: bytes, at: Address) -> Callable[[], None]:
         def act() -> None:
             self._socket.sendto(raw, at)
-            self.datagrams += 1
 
         return act

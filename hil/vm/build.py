@@ -3,7 +3,7 @@
 Two layers in the cache, each named by the digest of what went into it: the stock system (debootstrap, minutes) and the
 image over it. Root is needed: a file system with owners is made, and tools run in it by chroot. What the emulated
 processor would do too slowly at its first start (byte code, the compiled path) is done here, where the architecture is
-this machine's own; for another one it is done in the machine, once (``hil.vm.first``).
+this machine's own; another one has to do it itself, when it first starts.
 """
 
 from __future__ import annotations

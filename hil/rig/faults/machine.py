@@ -19,12 +19,8 @@ HOT_MILLI_CELSIUS = 104_000
 @contextlib.contextmanager
 def disk_refuses(bench: Bench, step: Step) -> Iterator[Facts]:
     """The kernel refuses every write of the daemon to any file: a full disk, a read-only one (prlimit RLIMIT_FSIZE)."""
-    pid = _daemon(bench)
-    _must(bench, f"prlimit --pid {pid} --fsize=0:unlimited")
-    try:
+    with _limited(bench, _daemon(bench), "fsize", 0):
         yield {}
-    finally:
-        bench.device.shell(f"prlimit --pid {pid} --fsize=unlimited:unlimited")
 
 
 @contextlib.contextmanager
@@ -32,12 +28,8 @@ def memory_pressure(bench: Bench, step: Step) -> Iterator[Facts]:
     """The daemon gets hardly a byte more than it has (prlimit RLIMIT_AS)."""
     pid = _daemon(bench)
     size = _must(bench, f"awk '/^VmSize/ {{print $2 * 1024}}' /proc/{pid}/status")
-    limit = int(float(size)) + round(step.amount or MEMORY_SPARE_BYTES)
-    _must(bench, f"prlimit --pid {pid} --as={limit}:unlimited")
-    try:
+    with _limited(bench, pid, "as", int(float(size)) + round(step.amount or MEMORY_SPARE_BYTES)):
         yield {}
-    finally:
-        bench.device.shell(f"prlimit --pid {pid} --as=unlimited:unlimited")
 
 
 @contextlib.contextmanager
@@ -67,6 +59,16 @@ def heat(bench: Bench, step: Step) -> Iterator[Facts]:
     except (ValueError, KeyError, TypeError) as e:
         raise DeviceFailed(f"the doctor said no JSON ({ran.code}): {ran.err.strip()[-300:]}") from e
     facts["heat_missed"] = float(not any(f["check"] == "heat" and f["verdict"] == "bad" for f in findings))
+
+
+@contextlib.contextmanager
+def _limited(bench: Bench, pid: int, resource: str, limit: int) -> Iterator[None]:
+    """A soft limit of prlimit(1), taken back at the end."""
+    _must(bench, f"prlimit --pid {pid} --{resource}={limit}:unlimited")
+    try:
+        yield
+    finally:
+        bench.device.shell(f"prlimit --pid {pid} --{resource}=unlimited:unlimited")
 
 
 def _daemon(bench: Bench) -> int:

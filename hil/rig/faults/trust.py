@@ -6,7 +6,7 @@ import contextlib
 import json
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from hil.devices.device import Device, DeviceFailed
@@ -106,8 +106,6 @@ def hostile_clients(bench: Bench, step: Step) -> Iterator[Facts]:
     facts["intrusions"] += intrusions(bench.device)
     yield facts
 
-
-Spoil = Callable[[Path, random.Random], None]
 
 TABLE = {
     "bad-stick": FaultKind(act=bad_stick, says="offers four damaged sticks for installation"),
