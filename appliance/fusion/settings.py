@@ -91,7 +91,7 @@ class FusionSettings:
     """Plots up to so much older than a state still correct it; older ones are joined to where the thing was."""
     max_lag_s: float = 900.0
     lag_plots: int = 200_000
-    """So many plots are remembered for what comes late, some 120 MB; a busier unit remembers a shorter time."""
+    """So many plots are remembered for what comes late, some 240 MB; a busier unit remembers a shorter time."""
     catch_up_events: int = 4
     """When something came late, so many old events are read again for each new one, until all are in their place."""
     rerun_load: int = 4
@@ -118,3 +118,7 @@ class FusionSettings:
     dispute_distance_m: float = 300.0
     """An identity that moves farther than this between two things that are both seen is a dispute, not a correction."""
     observed_within_s: float = 30.0
+
+    def model(self, sensor_id: str) -> SensorModel:
+        """How far this sensor can be believed."""
+        return self.sensors.get(sensor_id, self.default_sensor)

@@ -26,11 +26,15 @@ _BEFORE_S: Final = 120.0
 
 
 class Dossiers(dict[int, Dossier]):
-    """Dossier by slot. One that a lone plot began is made when it is first asked for: most are clutter's."""
+    """Dossier by slot. One that a lone plot began is made when it is first asked for: most are clutter's.
 
-    def __init__(self, state: State) -> None:
+    It does not know the state that it is part of: a copy of it that is dropped must be gone at once, and what refers to
+    itself stays until the interpreter looks for such rings, with the arrays of forty copies a minute.
+    """
+
+    def __init__(self, settings: FusionSettings) -> None:
         super().__init__()
-        self._state = state
+        self._settings = settings
         self._promised: dict[int, tuple[int, Plot, float]] = {}
 
     def promise(self, slot: int, sequence: int, plot: Plot, llr: float) -> None:
@@ -41,8 +45,22 @@ class Dossiers(dict[int, Dossier]):
         """Drop a dossier that nobody ever asked for; False where there is a real one."""
         return self._promised.pop(slot, None) is not None
 
+    def begun(self, sequence: int, first_observation: str, first_ns: int) -> Dossier:
+        """An empty dossier, of no slot yet."""
+        return Dossier(
+            unit=self._settings.unit,
+            sequence=sequence,
+            first_observation=first_observation,
+            first_ns=first_ns,
+            evidence_per_source=self._settings.evidence_per_source,
+            claims_kept=self._settings.claims_per_entity,
+        )
+
     def __missing__(self, slot: int) -> Dossier:
-        return self._state.made(slot, *self._promised.pop(slot))
+        sequence, plot, llr = self._promised.pop(slot)
+        dossier = self[slot] = self.begun(sequence, f"{plot.sensor_id}\0{plot.observation_id}", plot.observed_ns)
+        dossier.note(plot, llr, "", self._settings.model(plot.sensor_id).category_weight)
+        return dossier
 
     def __contains__(self, slot: object) -> bool:
         return super().__contains__(slot) or slot in self._promised
@@ -55,7 +73,7 @@ class State:
         self.settings = settings
         self.frame = LocalFrame(settings.origin)
         self.core = Core(settings)
-        self.dossiers = Dossiers(self)
+        self.dossiers = Dossiers(settings)
         self.book = IdentityBook()
         self.deleted: deque[tuple[float, int, Dossier, Array, Array]] = deque(maxlen=MAX_DELETED)
         """(when in s, when in ns, dossier, mean, covariance) of confirmed things that were dropped lately."""
@@ -74,36 +92,18 @@ class State:
 
     def model(self, sensor_id: str) -> SensorModel:
         """How far this sensor can be believed."""
-        return self.settings.sensors.get(sensor_id, self.settings.default_sensor)
+        return self.settings.model(sensor_id)
 
     def dossier(self, first_observation: str, first_ns: int) -> Dossier:
         """An empty dossier with the next sequence number."""
         self._begun += 1
-        return self._dossier(self._begun, first_observation, first_ns)
-
-    def made(self, slot: int, sequence: int, plot: Plot, llr: float) -> Dossier:
-        """The dossier that `open` promised."""
-        dossier = self._dossier(sequence, f"{plot.sensor_id}\0{plot.observation_id}", plot.observed_ns)
-        self.dossiers[slot] = dossier
-        self.note(slot, plot, llr, NONE)
-        return dossier
-
-    def _dossier(self, sequence: int, first_observation: str, first_ns: int) -> Dossier:
-        return Dossier(
-            unit=self.settings.unit,
-            sequence=sequence,
-            first_observation=first_observation,
-            first_ns=first_ns,
-            evidence_per_source=self.settings.evidence_per_source,
-            claims_kept=self.settings.claims_per_entity,
-        )
+        return self.dossiers.begun(self._begun, first_observation, first_ns)
 
     def open(self, slot: int, plot: Plot, llr: float) -> None:
         """Give a new slot its dossier, with the plot that began it; most are clutter's and are never asked for."""
         self._begun += 1
         self.dossiers.promise(slot, self._begun, plot, llr)
-        if plot.identities:
-            self.dossiers[slot]
+        self._carry_tracklets(slot, plot)
 
     def next_sequence(self) -> int:
         """A number that no dossier has had."""
@@ -119,6 +119,9 @@ class State:
         dossier = self.dossiers[slot]
         other = self.dossiers[runner_up].entity_id if runner_up != NONE and runner_up in self.dossiers else ""
         dossier.note(plot, llr, other, self.model(plot.sensor_id).category_weight)
+        self._carry_tracklets(slot, plot)
+
+    def _carry_tracklets(self, slot: int, plot: Plot) -> None:
         for identity in plot.identities:
             if identity.kind == "tracklet":
                 self.carry_tracklet(slot, identity)

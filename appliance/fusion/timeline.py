@@ -28,6 +28,8 @@ from appliance.fusion.snapshots import snapshot
 from appliance.fusion.state import State
 
 CHECKPOINT_S: Final = 10.0
+_WIDEST_NS: Final = 60_000_000_000
+"""The log is forgotten by checkpoints: where they lie far apart, it goes in leaps, and holds half as much again."""
 _PER_TELLING: Final = 64
 """Events that catch up when entities are asked for, so that a silent unit catches up as well."""
 _NS: Final = 1_000_000_000
@@ -220,7 +222,7 @@ class Fusion:
             self._weight -= sum(event.weight for event in self._log[:gone])
             del self._log[:gone]
         for k in range(len(kept) - 2, 0, -1):
-            if kept[k + 1].at_ns - kept[k - 1].at_ns <= (self._newest_ns - kept[k].at_ns) // 2:
+            if kept[k + 1].at_ns - kept[k - 1].at_ns <= min((self._newest_ns - kept[k].at_ns) // 2, _WIDEST_NS):
                 del kept[k]
 
     def _checkpoint_before(self, at_ns: int) -> Checkpoint:

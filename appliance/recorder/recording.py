@@ -20,10 +20,10 @@ from typing import Any, Final
 import msgspec
 from mcap.exceptions import McapError
 from mcap.reader import NonSeekingReader
-from mcap.writer import Writer
 
 from appliance.domain import DetectedFrame, Estimate, Fix, Observation, Plot, Report
 from appliance.errors import BadRecord, Stop
+from appliance.recorder.chunks import ChunkWriter
 
 _KINDS: Final[Mapping[str, type[DetectedFrame] | type[Plot] | type[Fix] | type[Report] | type[Estimate]]] = {
     kind.__name__: kind for kind in (DetectedFrame, Plot, Fix, Report, Estimate)
@@ -70,14 +70,12 @@ class Recorder:
         self._max_bytes = max_bytes
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         self._file = os.fdopen(os.open(path, flags, _FILE_MODE), "wb")
-        self._writer: Any = Writer(self._file, chunk_size=_CHUNK_BYTES)
-        self._writer.start(profile="", library="edge-appliance")
-        self._writer.add_metadata(_PLAN, {"plan": plan.decode()})
+        self._writer = ChunkWriter(self._file, library="edge-appliance", chunk_bytes=_CHUNK_BYTES)
+        self._writer.metadata(_PLAN, {"plan": plan.decode()})
         self._file.flush()
-        schema = self._writer.register_schema(name="edge/json", encoding="jsonschema", data=b'{"type":"object"}')
+        schema = self._writer.schema("edge/json", "jsonschema", b'{"type":"object"}')
         self._channels = {
-            topic: self._writer.register_channel(topic=topic, message_encoding="json", schema_id=schema)
-            for topic in (*_KINDS, _TICK, _END, _RESULT)
+            topic: self._writer.channel(topic, "json", schema) for topic in (*_KINDS, _TICK, _END, _RESULT)
         }
 
     def arrival(self, observation: Observation | None, now_ns: int) -> None:
@@ -106,7 +104,7 @@ class Recorder:
         if self.full or self.failure:
             return
         try:
-            self._writer.add_message(self._channels[topic], log_time=now_ns, data=data, publish_time=now_ns)
+            self._writer.message(self._channels[topic], now_ns, data)
         except OSError as e:  # a full or failing disk ends the recording, never the run
             self.failure = str(e)
 

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
+from mcap.reader import SeekingReader
 
 from appliance.domain import DetectedFrame, Detection, Fix, Geodetic, Identity, Observation, Plot, Report
 from appliance.errors import Stop
 from appliance.recorder import Arrival, Recorder, make_room, open_recording
+from appliance.recorder.chunks import ChunkWriter
 
 HERE = Geodetic(latitude_deg=50.8, longitude_deg=-1.1)
 OBSERVATIONS: tuple[Observation, ...] = (
@@ -126,3 +129,29 @@ def test_the_oldest_recordings_make_room_and_those_of_other_units_stay(tmp_path:
     make_room(tmp_path, "quay-01", keep_bytes=250)
     assert sorted(path.stem for path in tmp_path.iterdir()) == ["mole-02-000001", "quay-01-000002", "quay-01-000003"]
     make_room(tmp_path / "none", "quay-01", keep_bytes=0)
+
+
+def test_a_long_recording_keeps_nothing_in_memory(tmp_path: Path) -> None:
+    with (tmp_path / "r.mcap").open("wb") as file:
+        writer = ChunkWriter(file, library="test", chunk_bytes=1)
+        channel = writer.channel("t", "json", writer.schema("s", "jsonschema", b"{}"))
+
+        def chunks(number: int) -> int:
+            for k in range(number):
+                writer.message(channel, k, b"{}")
+            return tracemalloc.get_traced_memory()[0]
+
+        tracemalloc.start()
+        try:
+            grown = -chunks(100) + chunks(3_000)
+        finally:
+            tracemalloc.stop()
+        writer.finish()
+    assert grown < 10_000
+
+
+def test_a_reader_that_looks_for_an_index_reads_it_too(tmp_path: Path) -> None:
+    record(tmp_path / "r.mcap").close()
+    with (tmp_path / "r.mcap").open("rb") as file:
+        topics = [channel.topic for _, channel, _ in SeekingReader(file).iter_messages()]
+    assert topics == ["DetectedFrame", "Plot", "Fix", "Report", "tick", "end", "result"]
