@@ -92,7 +92,7 @@ def demo(folder: Path, duration_s: float, seed: int, phases: Phases) -> dict[str
     with phases.phase("film of the harbour", frames) as told:
         film = staging.make_film(folder, scene, duration_s, lambda done, _: told(done))
     with EmbeddedBroker() as broker, contextlib.closing(LineServer()) as lines:
-        ready = staging.make_mission(folder, film, identities, bus_url=broker.url, ais_port=lines.port)
+        ready = staging.make_mission(folder, film, identities, bus_url=broker.url, ais_port=lines.address[1])
         with phases.phase("scene, in real time", duration_s) as told:
             run = play(ready, broker, lines, scene, duration_s=duration_s, told=told)
     return result(run, duration_s, phases.took_s)

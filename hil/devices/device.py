@@ -24,6 +24,8 @@ from typing import Literal, Protocol, runtime_checkable
 from appliance.bus import TlsFiles
 from appliance.errors import ApplianceError
 
+Address = tuple[str, int]
+"""Host and port."""
 Part = Literal["daemon", "broker"]
 """A service of the device: the appliance itself, or the Mosquitto that stands beside it."""
 
@@ -96,6 +98,13 @@ class Device(Protocol):
         """Whether ``shell`` answers and the broker is up. Asked again and again; must not take longer than 5 s."""
         ...
 
+    def first_boot(self) -> object:
+        """What a booted device needs once, before anything is put on it: its own broker. May be asked again.
+
+        Raises: DeviceFailed, DeviceTimeout.
+        """
+        ...
+
     # -- hands ---------------------------------------------------------------------------------------------------
 
     def shell(self, command: str, timeout_s: float = COMMAND_LIMIT_S) -> Ran:
@@ -151,8 +160,12 @@ class Device(Protocol):
     # -- where things are ----------------------------------------------------------------------------------------
 
     @property
-    def rig_address(self) -> str:
-        """The address under which the device reaches servers that the rig opens on its loopback (cameras, AIS)."""
+    def serve_at(self) -> tuple[Address, Address]:
+        """Where the rig opens its TCP servers for this device: a camera, a server of lines. Port 0: any free one."""
+        ...
+
+    def seen_at(self, bound: Address) -> Address:
+        """The address under which the device reaches a server that the rig has opened at ``bound``."""
         ...
 
     @property
@@ -160,7 +173,7 @@ class Device(Protocol):
         """At least four UDP ports of the device that the mission may listen on and the rig can reach."""
         ...
 
-    def udp_at(self, port: int) -> tuple[str, int]:
+    def udp_at(self, port: int) -> Address:
         """Where the rig sends datagrams that shall reach one of ``udp_ports``."""
         ...
 
@@ -180,7 +193,7 @@ class Device(Protocol):
         ...
 
     def bus_through(self, port: int) -> DeviceBus:
-        """The same, with a TCP proxy of the rig at ``rig_address``:``port`` in between. Raises CannotDo."""
+        """The same, with a TCP proxy of the rig at ``port`` of the rig in between. Raises CannotDo."""
         ...
 
     @property

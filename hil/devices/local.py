@@ -25,6 +25,7 @@ from appliance.provision import BrokerSettings, enrol, provision, read_provision
 from hil.devices.device import (
     COMMAND_LIMIT_S,
     STOP_LIMIT_S,
+    Address,
     CannotDo,
     DeviceBus,
     DeviceFailed,
@@ -118,7 +119,7 @@ class LocalDevice:
     """See ``Device``. ``program`` is what is started as ``appliance``; ``env`` is added to the daemon's environment."""
 
     kind = "local"
-    rig_address = LOOPBACK
+    serve_at = ((LOOPBACK, 0), (LOOPBACK, 0))
     udp_bind = LOOPBACK
 
     def __init__(
@@ -172,6 +173,9 @@ class LocalDevice:
         with socket.socket() as probe:
             probe.settimeout(1.0)
             return self._on and probe.connect_ex((LOOPBACK, self._settings.port)) == 0
+
+    def first_boot(self) -> None:
+        """Its broker is made with its power: a folder of files costs nothing to look at again."""
 
     # -- hands ---------------------------------------------------------------------------------------------------
 
@@ -253,7 +257,10 @@ class LocalDevice:
 
     # -- where things are ----------------------------------------------------------------------------------------
 
-    def udp_at(self, port: int) -> tuple[str, int]:
+    def seen_at(self, bound: Address) -> Address:
+        return bound
+
+    def udp_at(self, port: int) -> Address:
         return LOOPBACK, port
 
     @property

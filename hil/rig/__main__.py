@@ -17,7 +17,7 @@ from rich.table import Table
 
 from appliance.errors import ApplianceError
 from appliance.host.files import write_whole
-from hil.devices.local import LocalDevice
+from hil.devices.named import device_named
 from hil.rig.campaign import Loaded, load_campaign
 from hil.rig.faults.every import FAULTS
 from hil.rig.live import COLOURS, Progressing
@@ -31,7 +31,6 @@ from hil.rig.selftest import selftest, worked
 from hil.rig.verdict import Outcome
 
 CAMPAIGNS = Path(__file__).resolve().parents[1] / "campaigns"
-UNIT = "havre-neuf-01"
 EXIT = {Outcome.PASS: 0, Outcome.ABORTED: 130}
 RESULT, XML, HTML = "result.json", "junit.xml", "report.html"
 
@@ -63,7 +62,8 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     with contextlib.ExitStack() as house:
         folder = Path(house.enter_context(tempfile.TemporaryDirectory(prefix="rig-")))
         live = house.enter_context(Progressing(console, len(loaded.campaign.trials)))
-        result = run_campaign(loaded, LocalDevice(folder, UNIT), folder, live)
+        device = device_named(options.on, folder / "device", live.preparing)
+        result = run_campaign(loaded, device, folder, live)
     write_reports(result, options.out, options.key)
     _say(result, Console(highlight=False), options.out)
     return EXIT.get(result.outcome, 1)
@@ -105,7 +105,7 @@ def _selftest(options: argparse.Namespace, console: Console) -> int:
     with contextlib.ExitStack() as house:
         folder = Path(house.enter_context(tempfile.TemporaryDirectory(prefix="rig-")))
         live = house.enter_context(Progressing(console, len(loaded.campaign.trials)))
-        rows = selftest(loaded, LocalDevice(folder, UNIT), folder, live)
+        rows = selftest(loaded, device_named("local", folder / "device", live.preparing), folder, live)
     table = Table("trial", "fault", "broken on purpose", "must be caught by", "verdict", "reading", title="Self-test")
     for row in rows:
         table.add_row(row.trial, row.faults, row.sabotage, row.caught_by, row.verdict, row.reading)
@@ -142,6 +142,9 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=says)
         command.set_defaults(act=act)
         command.add_argument("campaign", help="a campaign file, or the name of one that is shipped")
+        if act is _run:
+            on = "local, qemu-amd64, qemu-arm64, or the path of a board file"
+            command.add_argument("--on", default="local", metavar="DEVICE", help=on)
         command.add_argument("--only", action="append", default=[], metavar="TRIAL", help="only this trial; repeatable")
         command.add_argument("--scale", type=float, default=1.0, help="trials without faults so many times as long")
         command.add_argument("--out", type=Path, default=Path("rig-report"), help="where the reports go")

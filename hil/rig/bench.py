@@ -1,6 +1,6 @@
 """Everything round one device for the length of one trial: camera, players, link, ear, sampler. Faults get this.
 
-The device reaches the rig's camera and AIS server at ``rig_address``; radar and GNSS go to the device as datagrams;
+The device reaches the rig's camera and AIS server at ``seen_at``; radar and GNSS go to the device as datagrams;
 reports are put into its inbox. The scene goes on whatever becomes of the device, as the world does.
 """
 
@@ -60,9 +60,10 @@ class Bench:
             self.strategy.to("booted")
             if self.device.pid("daemon") is not None:  # of a trial that ended before its end
                 self.device.stop()
-            self.camera = RtspCamera(self.wants.film)
+            camera_at, lines_at = self.device.serve_at
+            self.camera = RtspCamera(self.wants.film, camera_at)
             house.callback(self.camera.close)
-            self.lines = LineServer()
+            self.lines = LineServer(lines_at)
             house.callback(self.lines.close)
             self.ear = self._ear()
             house.callback(self.ear.stop)
@@ -127,6 +128,7 @@ class Bench:
     def _mission(self, house: ExitStack, radar: int, gnss: int) -> str:
         device, bus = self.device, self._bus(house)
         url = f"mqtts://{bus.host}:{bus.port}"
+        camera, ais = (device.seen_at(server.address) for server in (self.camera, self.lines))
         files = (("ca", bus.ca), ("certificate", bus.certificate), ("key", bus.key))
         return mission_text(
             Plan(
@@ -134,9 +136,9 @@ class Bench:
                 identity="device.json",
                 recipients=(f"{RECIPIENT}.public.json",),
                 bus=(("url", url), *files, *self.wants.bus),
-                camera_uri=self.camera.url.format(host=device.rig_address),
+                camera_uri=f"rtsp://{camera[0]}:{camera[1]}/live",
                 radar_uri=f"udp://{device.udp_bind}:{radar}",
-                ais_uri=f"tcp://{device.rig_address}:{self.lines.port}",
+                ais_uri=f"tcp://{ais[0]}:{ais[1]}",
                 gnss_uri=f"udp://{device.udp_bind}:{gnss}",
                 more=self.wants.more,
             )

@@ -52,6 +52,7 @@ def prepare(loaded: Loaded, device: Device, folder: Path, live: Live) -> Prepare
     kit = make_kit(folder / "kit", device.unit)
     live.preparing("the device boots")
     Strategy(device, "", lambda _: True).to("booted")
+    device.first_boot()
     live.preparing("the bundle is installed")
     furnish(device, kit)
     scene = harbour(playing.seed)
@@ -152,8 +153,3 @@ def verdict(loaded: Loaded, trial: Trial, record: Record, kind: str) -> TrialRes
 def _nothing(name: str, says: str, outcome: Outcome, why: str, **more: object) -> TrialResult:
     """A trial that came to no reading."""
     return TrialResult(name=name, says=says, outcome=outcome, why=why, **more)  # type: ignore[arg-type]
-
-
-def local_device(folder: Path) -> Device:
-    """Processes of this machine."""
-    return LocalDevice(folder / "device", "havre-neuf-01")

@@ -68,11 +68,12 @@ def _nals(annex_b: bytes) -> list[bytes]:
 class RtspCamera:
     """One camera. ``mood`` may be set at any time; ``pts_jump_s`` moves its stamps from then on."""
 
-    def __init__(self, film: Path) -> None:
+    def __init__(self, film: Path, at: tuple[str, int] = (LOOPBACK, 0)) -> None:
         self._sets, self._frames = coded_frames(film)
-        self._listener = socket.create_server((LOOPBACK, 0))
+        self._listener = socket.create_server(at)
         self._listener.settimeout(0.2)
-        self.port = int(self._listener.getsockname()[1])
+        self.address: tuple[str, int] = self._listener.getsockname()
+        """Where it listens: ``rtsp://HOST:PORT/live``."""
         self._closed = threading.Event()
         self._start_ns: int | None = None
         self._talks: list[threading.Thread] = []
@@ -84,11 +85,6 @@ class RtspCamera:
         self._dice = random.Random("camera garbage")
         self._thread = threading.Thread(target=self._welcome, name="rtsp-camera", daemon=True)
         self._thread.start()
-
-    @property
-    def url(self) -> str:
-        """``{host}`` stands for the address under which the device reaches this machine."""
-        return f"rtsp://{{host}}:{self.port}/live"
 
     def begin(self, start_ns: int) -> None:
         """The moment of the film's first frame; callers before it wait."""

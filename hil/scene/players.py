@@ -82,14 +82,14 @@ class Player:
 
 
 class LineServer:
-    """A TCP server on loopback that gives every line to all who are connected. Lines before the first caller wait."""
+    """A TCP server that gives every line to all who are connected. Lines before the first caller wait."""
 
     MAX_KEPT = 10_000
 
-    def __init__(self) -> None:
-        self._listener = socket.create_server((LOOPBACK, 0))
+    def __init__(self, at: tuple[str, int] = (LOOPBACK, 0)) -> None:
+        self._listener = socket.create_server(at)
         self._listener.settimeout(0.2)
-        self.port = int(self._listener.getsockname()[1])
+        self.address: tuple[str, int] = self._listener.getsockname()
         self._lock = threading.Lock()
         self._callers: list[socket.socket] = []
         self._kept: list[bytes] = []

@@ -23,17 +23,19 @@ from typing import Final
 import msgspec
 
 from appliance.image import pack, render
-from appliance.image.device import Device, Listen, read_device
+from appliance.image.device import Connect, Device, Listen, read_device
 from appliance.image.sbom import bill, read_packages, read_wheels
 from hil.vm import wheelhouse
 from hil.vm.recipe import (
     COMPILED_FOR,
     DISK_BYTES,
     FEED_PORTS,
+    LINES_PORT,
     MACHINES,
     MIRROR,
     PACKAGES,
     PYTHON,
+    RIG_ADDRESS,
     SUITE,
     Architecture,
     name_of,
@@ -46,7 +48,7 @@ GUEST: Final = Path(__file__).parent / "guest"
 PROGRAM: Final = "opt/edge-appliance"
 SITE: Final = f"{PROGRAM}/lib/python{PYTHON}/site-packages"
 #: One more with each change of how an image is put together.
-EDITION: Final = b"6"
+EDITION: Final = b"7"
 _OWN: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -112,11 +114,14 @@ def build(
 
 
 def device_of(architecture: Architecture) -> Device:
-    """The generic kind as it is shipped, and a few more UDP ports for the feeds of campaigns."""
+    """The generic kind as it is shipped, and a few more ports for the feeds of campaigns."""
     kind = read_device(REPOSITORY / "firmware_config" / "devices" / f"generic-{architecture}.toml")
     open_already = {rule.port for rule in kind.listen}
     more = tuple(Listen(link="sensors", protocol="udp", port=port) for port in FEED_PORTS if port not in open_already)
-    return msgspec.structs.replace(kind, kind=f"virtual-{architecture}", listen=(*kind.listen, *more))
+    lines = Connect(link="sensors", protocol="tcp", address=RIG_ADDRESS, port=LINES_PORT)
+    return msgspec.structs.replace(
+        kind, kind=f"virtual-{architecture}", listen=(*kind.listen, *more), connect=(*kind.connect, lines)
+    )
 
 
 def _packages(architecture: Architecture) -> tuple[str, ...]:

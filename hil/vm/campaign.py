@@ -20,7 +20,8 @@ from typing import Final
 from appliance.errors import ApplianceError
 from appliance.sealing.identity import PublicIdentity
 from hil.devices.device import DeviceFailed
-from hil.devices.qemu import HOME, MISSION, PROGRAM, UNIT, QemuDevice
+from hil.devices.machine import HOME, MISSION
+from hil.devices.qemu import UNIT, QemuDevice
 from hil.scene.harbour import harbour
 from hil.vm import inside
 from hil.vm.air import Air
@@ -75,12 +76,7 @@ def provision(device: QemuDevice, report: Report, say: Say, patience: float) -> 
     device.checked("mkdir -p /run/stick && mount -o ro,nosuid,nodev,noexec /dev/vdb /run/stick")
     device.checked(f"install -d -o edge -g edge {HOME}")
     device.checked("install -o edge -g edge -m 600 /run/stick/film.mp4 /var/lib/edge-appliance/film.mp4")
-    words = f"{PROGRAM} provision unit {UNIT} --listen 10.30.0.2 --name localhost --from /run/stick/site --json"
-    ran = device.shell(words, 300 * patience)
-    report.notes["provision"] = ran.out
-    if not ran.out.strip().startswith("{"):
-        raise DeviceFailed(f"provisioning ended with {ran.code}: {ran.err.strip()[-400:]}")
-    device.checked("systemctl daemon-reload; systemctl start edge-broker")
+    report.notes["provision"] = device.first_boot("/run/stick/site", 300 * patience)
     report.take("provisioning", time.monotonic() - began, "s")
     say("bundle from the stick")
     began = time.monotonic()

@@ -7,7 +7,8 @@ import re
 from typing import Any, Final
 
 from hil.devices.device import DeviceFailed
-from hil.devices.qemu import MISSION, PROGRAM, QemuDevice
+from hil.devices.machine import MISSION, PROGRAM
+from hil.devices.qemu import QemuDevice
 from hil.vm.ear import Name
 from hil.vm.readings import Report
 

@@ -43,6 +43,11 @@ PACKAGES: Final = (
     "udev",
     "zstd",
 )
+RIG_ADDRESS: Final = "10.20.0.50"
+"""The camera's address of the device file: QEMU gives it to the servers on the rig."""
+CAMERA_PORT: Final = 554
+LINES_PORT: Final = 10110
+"""A TCP server of AIS sentences there, which the packet filter of a virtual device lets it reach."""
 #: UDP ports that campaigns send feeds to.
 FEED_PORTS: Final = (*range(8600, 8610), 10110)
 DISK_BYTES: Final = 4 * 1024**3

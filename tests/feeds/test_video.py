@@ -485,7 +485,7 @@ def camera(clip) -> Iterator[RtspCamera]:
 
 
 def test_an_rtsp_camera_is_watched_lost_and_found_again(started, camera, take_n, eventually) -> None:
-    feed = started("video", f"rtsp://watch:secret@127.0.0.1:{camera.port}/live", capacity=8)
+    feed = started("video", f"rtsp://watch:secret@127.0.0.1:{camera.address[1]}/live", capacity=8)
     frames = take_n(feed, 15)
     assert frames[0].pixels.shape == (120, 160, 3)
     assert all(a.captured_ns < b.captured_ns for a, b in itertools.pairwise(frames))

@@ -42,7 +42,7 @@ def test_lines_before_the_first_caller_wait_for_it() -> None:
     lines = LineServer()
     try:
         lines.send("!early")
-        with socket.create_connection((LOOPBACK, lines.port), timeout=5.0) as caller:
+        with socket.create_connection(lines.address, timeout=5.0) as caller:
             received = caller.makefile("r", newline="")
             assert received.readline() == "!early\r\n"
             lines.send("!later")
@@ -55,11 +55,11 @@ def test_lines_before_the_first_caller_wait_for_it() -> None:
 def test_a_caller_that_hangs_up_does_not_stop_the_others() -> None:
     lines = LineServer()
     try:
-        with socket.create_connection((LOOPBACK, lines.port), timeout=5.0) as stays:
+        with socket.create_connection(lines.address, timeout=5.0) as stays:
             received = stays.makefile("r", newline="")
             lines.send("!one")
             assert received.readline() == "!one\r\n"
-            socket.create_connection((LOOPBACK, lines.port), timeout=5.0).close()
+            socket.create_connection(lines.address, timeout=5.0).close()
             for _ in range(5):
                 lines.send("!more")
                 assert received.readline() == "!more\r\n"

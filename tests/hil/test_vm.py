@@ -116,9 +116,7 @@ def test_the_mission_of_the_virtual_device_is_well_formed_and_uses_ports_that_ar
 
 @pytest.mark.parametrize("architecture", ["amd64", "arm64"])
 def test_every_network_of_the_machine_leads_to_the_rig_alone(architecture: str, tmp_path: Path) -> None:
-    words = command_line(
-        image_in(tmp_path, architecture), tmp_path, free_forwards(), stick=None, tpm=False, cameras={554: 8554}
-    )
+    words = command_line(image_in(tmp_path, architecture), tmp_path, free_forwards(), stick=None, tpm=False)
     networks = [words[at + 1] for at, word in enumerate(words) if word == "-netdev"]
     assert len(networks) == 2
     assert all(net.startswith("user,") and ",restrict=on" in net and ",ipv6=off" in net for net in networks)
