@@ -11,7 +11,8 @@ client's words stand here as well as any others (``docs/rig.md`` has a file for 
     shell     = ["ssh", "-F", "bench.ssh", "orin-3"]
 
 ``shell`` gets one more word, a command line for the board's ``sh``, as ssh passes it on; it must end with the
-command's own code, and 255 means that the board was not reached, which is OpenSSH's rule.
+command's own code, add no word to its output, and end with 255 where the board was not reached, which are OpenSSH's
+rules. (labgrid's own ``ssh`` writes lines of its own among a command's; its power and console are as good as any.)
 """
 
 from __future__ import annotations
@@ -121,6 +122,10 @@ class Board(Machine):
         if not super().booted():
             return False
         if not self._facts:
+            if (echo := self.reach(["printf", "ready"]).out) != b"ready":
+                raise DeviceFailed(
+                    f"{shlex.join(self._board.shell)}: expected a command's output alone; found {echo!r}"
+                )
             system, cores, *model = self.checked(_FACTS).splitlines()
             self._facts = {"system": system, "cores": cores, **({"model": model[0]} if model else {})}
         return True

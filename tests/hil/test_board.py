@@ -80,6 +80,18 @@ def test_power_makes_it_answer_and_the_console_is_kept(board: Board, bench: Path
     assert "physical CPU" in (bench / "device" / "console.log").read_text()
 
 
+def test_a_shell_that_adds_words_of_its_own_is_refused_by_name(bench: Path) -> None:
+    remote = bench / "bin" / "remote"
+    remote.write_text(remote.read_text().replace("exec /bin/sh", "echo selected role main\nexec /bin/sh"))
+    board = Board(read_board(bench / "board.toml"), bench / "device")
+    board.power_on()
+    try:
+        with pytest.raises(DeviceFailed, match=r"orin-3: expected a command's output alone; found b'selected role"):
+            board.booted()
+    finally:
+        board.power_off()
+
+
 def test_a_board_that_lost_its_power_by_itself_is_not_booted(board: Board, bench: Path) -> None:
     assert board.booted()
     (bench / "bin" / "on").unlink()
