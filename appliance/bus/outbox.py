@@ -193,15 +193,17 @@ class Outbox:
         """Call ``notify`` after each put; it must return at once."""
         self._notify = notify
 
-    def claim(self, most: int) -> list[Outgoing]:
-        """The next envelopes to send; each is given once until ``rewind``. Raises BusUnavailable."""
+    def claim(self, most: int, *, again: int | None = None) -> list[Outgoing]:
+        """The next envelopes to send, at most ``again`` of them from the resend window. Raises BusUnavailable.
+
+        Each is given once until ``rewind``.
+        """
         claimed: list[Outgoing] = []
-        while len(claimed) < most:
-            with self._memory:
-                chunk = [heapq.heappop(self._ready) for _ in range(min(most - len(claimed), len(self._ready)))]
-            if not chunk:
-                break
-            claimed += self._load([turn[-1] for turn in chunk])
+        again = most if again is None else again
+        while turns := self._next(most - len(claimed), again):
+            items = self._load([turn[-1] for turn in turns])
+            again -= sum(item.again for item in items)
+            claimed += items
         return claimed
 
     def rewind(self) -> None:
@@ -313,6 +315,14 @@ class Outbox:
         """Close the file."""
         with self._commit:
             self._store.close()
+
+    def _next(self, most: int, again: int) -> list[Turn]:
+        turns: list[Turn] = []
+        with self._memory:
+            while self._ready and len(turns) < most and (self._ready[0][0] != AGAIN or again > 0):
+                turns.append(heapq.heappop(self._ready))
+                again -= turns[-1][0] == AGAIN
+        return turns
 
     def _held_rows(self) -> list[Row]:
         return self._store.read("SELECT seq, kind, priority, acknowledged_ns, length(data) FROM envelope")

@@ -2,11 +2,13 @@
 
 A throw-away path is fed a few made-up observations of every kind. Seconds on a first start; next to nothing
 afterwards, because what was compiled is kept on disk where a cache folder can be written. ``python -m
-appliance.pipeline.warm`` does it at installation.
+appliance.pipeline.warm`` does it at installation. What is in memory by then is for good, and the garbage collector is
+told so: it would look through all of it every few seconds, and every thread would wait a tenth of a second.
 """
 
 from __future__ import annotations
 
+import gc
 from typing import Final
 
 from appliance.domain import Geodetic, Observation, Plot, PlotKind, Receipt
@@ -36,6 +38,8 @@ def warm(plan: PathPlan) -> None:
         for observation in _observations(plan.origin, at_ns):
             path.step(observation, at_ns)
     path.finish((_LOOKS + 1) * _SECOND_NS)
+    gc.collect()
+    gc.freeze()
 
 
 def _observations(origin: Geodetic, at_ns: int) -> tuple[Observation, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from appliance.bus import Link, Outbox, Priority, Reader
 from appliance.bus import intake as intake_module
 from appliance.bus.inbox import Inbox, Raw
 from appliance.bus.intake import Intake
+from appliance.bus.link import MOST_AGAIN
 from appliance.errors import BusUnavailable
 from appliance.sealing import Envelope, NotForUs, Opened, PrivateIdentity, Sender
 
@@ -112,6 +114,29 @@ def test_a_reader_that_comes_back_within_the_resend_window_but_after_the_others_
         results = [reader.take(20) for _ in range(50)]
         assert sorted(int(r.payload) for r in results if isinstance(r, Opened)) == list(range(50))
         wait_until(lambda: outbox.status().bytes < 10_000, 20)  # the grant alone
+    link.stop()
+    outbox.close()
+
+
+def test_what_is_new_does_not_wait_for_the_resend_window(
+    mosquitto: Any, tmp_path: Path, wait_until: Callable[..., None]
+) -> None:
+    def frame(n: int) -> tuple[Envelope, Priority]:
+        return Envelope(topic=TOPIC, kind="frame", epoch=1, counter=n, data=b"%d" % n), Priority.ENTITY
+
+    kept = 100 * MOST_AGAIN
+    outbox = Outbox(tmp_path / "outbox.sqlite")
+    outbox.put_many([frame(n) for n in range(kept)])
+    outbox.acknowledge([item.seq for item in outbox.claim(kept)])
+    link = Link(outbox, mosquitto.url, unit="alpha")
+    link.start()
+    wait_until(lambda: link.status().again > 0, 20)
+    began = time.monotonic()
+    outbox.put_many([frame(kept)])
+    assert outbox.wait_acknowledged(20)
+    assert link.status().again < kept / 2
+    wait_until(lambda: link.status().again == kept, 60)
+    assert time.monotonic() - began > 1.0, "a share of the link, not all of it"
     link.stop()
     outbox.close()
 

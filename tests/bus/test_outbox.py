@@ -124,6 +124,22 @@ def test_what_is_to_be_repeated_is_not_forgotten_before_it_was(path: Path) -> No
     outbox.close()
 
 
+def test_what_is_new_goes_before_the_resend_window_of_which_a_few_are_given_at_a_time(path: Path) -> None:
+    outbox = Outbox(path)
+    outbox.put_many([(envelope(n), Priority.ENTITY) for n in range(6)])
+    outbox.acknowledge([item.seq for item in outbox.claim(6)])
+    outbox.rewind()
+    outbox.put_many([(envelope(n), Priority.ENTITY) for n in (6, 7)])
+    given = [[(item.data[0], item.again) for item in outbox.claim(20, again=most)] for most in (2, 0, 3, 9)]
+    assert given == [
+        [(6, False), (7, False), (0, True), (1, True)],
+        [],
+        [(2, True), (3, True), (4, True)],
+        [(5, True)],
+    ]
+    outbox.close()
+
+
 def test_what_was_acknowledged_is_forgotten_after_the_resend_window(path: Path) -> None:
     outbox = Outbox(path, resend_s=0.0)
     outbox.put_many([(envelope(n), Priority.ENTITY) for n in range(4)])
