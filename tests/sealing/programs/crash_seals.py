@@ -1,7 +1,8 @@
 """A unit that starts, seals and is killed, so many times over one outbox: folder, starts.
 
 Each start is a process of its own, killed with -9 at a moment of its own chance while it seals and stores. Beside the
-outbox, ``wire`` holds every envelope that was made, stored or not: a length, the topic's length, topic, bytes.
+outbox, ``wire-<start>`` holds every envelope that it made, stored or not: a length, the topic's length, topic, bytes.
+The last one is cut where the kill came in the middle of its write.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def main(folder: str, starts: str) -> None:
         reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
-            unit(home, device, recipient, writing)
+            unit(home, home / f"wire-{start:05d}", device, recipient, writing)
         os.close(writing)
         if start % 8:  # of eight starts one is killed before or while its epoch begins
             os.read(reading, 1)
@@ -36,8 +37,8 @@ def main(folder: str, starts: str) -> None:
         os.close(reading)
 
 
-def unit(home: Path, device: PrivateIdentity, recipient: PublicIdentity, began: int) -> None:
-    wire = os.open(home / "wire", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+def unit(home: Path, out: Path, device: PrivateIdentity, recipient: PublicIdentity, began: int) -> None:
+    wire = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     outbox = Outbox(home / "outbox.sqlite")
     sender = Sender("alpha", outbox.next_epoch(1_790_000_000 * 10**9), device, [recipient], 1)
     tell(wire, sender.grant())
@@ -51,7 +52,6 @@ def unit(home: Path, device: PrivateIdentity, recipient: PublicIdentity, began: 
 
 
 def tell(wire: int, envelope: Envelope) -> None:
-    """One write of less than a page's worth of pipe: whole, or not at all when the process dies before it."""
     topic = envelope.topic.encode()
     os.write(wire, len(envelope.data).to_bytes(4, "big") + len(topic).to_bytes(2, "big") + topic + envelope.data)
 
