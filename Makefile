@@ -11,7 +11,7 @@ export OMP_NUM_THREADS := 1
 # ONNX Runtime asks a collector of its maker for everything that imports it by itself, as some tests do.
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: hil-smoke hil-vm asyncapi demo test check lint types floors bench crash fuzz lock test-export clean help
+.PHONY: hil-smoke hil-vm asyncapi tshark demo test check lint types floors bench crash fuzz lock test-export clean help
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -69,10 +69,15 @@ hil-vm: $(READY)
 lock:
 	uv pip compile --universal --python-version 3.11 --extra dev --extra desk --generate-hashes --no-emit-index-url -q -o requirements.lock pyproject.toml
 
-## make asyncapi   AsyncAPI's own schema, which docs/asyncapi.yaml is tested against (needs npm)
-asyncapi:
+## make tshark   every packet of a whole demo, and of a unit and its listener over mutual TLS, captured and searched (root)
+tshark: $(READY) $(SYSTEM)
+	$(BIN)/python -m pytest tests/hil/test_demo_capture.py tests/daemon/test_capture.py -s -p no:randomly
+
+## make asyncapi   docs/asyncapi.yaml against AsyncAPI's own schema, which is fetched for it (needs npm)
+asyncapi: $(READY)
 	mkdir -p .cache/asyncapi
 	cd .cache/asyncapi && npm pack --silent @asyncapi/specs@6.11.1 && tar xzf asyncapi-specs-6.11.1.tgz --strip-components 2 'package/schemas/3.0.0-without-$$id.json' && rm asyncapi-specs-6.11.1.tgz
+	$(BIN)/python -m pytest tests/listen/test_asyncapi.py
 
 ## make test-export   the bench's tests that need torch and transformers, in a .venv-export of their own (torch is several GiB)
 test-export: .venv-export/.ready

@@ -8,8 +8,9 @@ they were acknowledged.
 
 **Observation to opened.** Plots at a fixed rate along the whole path: fused, told, sealed, durable in the outbox, over
 Mosquitto with mutual TLS 1.3, opened, durable in the reader's store, handed to the user in another process. Every
-observation is told. Broker, unit and reader share this machine's clock. The floor beside it is bare paho in the place
-of unit and reader: same broker, same rate, same size, nothing sealed or stored.
+observation is told. Broker, unit and reader share this machine's clock. Two floors beside it: bare paho in the place of
+unit and reader (same broker, same rate, same size, nothing sealed or stored), and the disk, which the path waits for
+twice: two appends of a page, each with its fsync, one after the other, at the same rate.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from tests.support.brokers import LocalCa, Mosquitto
 MESSAGES = 4000
 PUTS = 500
 PAYLOAD_BYTES = 1024
+PAGE_BYTES = 4096
 ROUNDS = 3
 RATE = 200
 SECONDS = 30.0
@@ -61,7 +63,8 @@ def main() -> None:
         _print_rates(np.median(np.array(rounds), axis=0))
         ca = LocalCa(folder / "ca")
         with _broker(folder / "tls", ca) as broker:
-            _print_latencies(_bare_latency(broker, ca), *_our_latency(broker, ca, folder / "unit"))
+            bare, disk = _bare_latency(broker, ca), _disk_latency(folder)
+            _print_latencies(bare, disk, *_our_latency(broker, ca, folder / "unit"))
 
 
 @contextmanager
@@ -175,13 +178,9 @@ def _feed(publisher: Publisher) -> None:
     plan = _plan()
     warm(plan)
     path = OnePath(plan)
-    began = time.perf_counter()
-    for number in range(round(RATE * SECONDS)):
-        late = began + number / RATE - time.perf_counter()
-        if late > 0:
-            time.sleep(late)
+    for number, since_s in _paced(SECONDS):
         observed_ns = time.time_ns()
-        publisher.publish(path.step(_plot(number, observed_ns, time.perf_counter() - began), observed_ns))
+        publisher.publish(path.step(_plot(number, observed_ns, since_s), observed_ns))
 
 
 def _overhead(device: PrivateIdentity) -> float:
@@ -251,17 +250,36 @@ def _bare_latency(broker: Mosquitto, ca: LocalCa) -> list[float]:
     reader.on_message = lambda _c, _u, m: waited.append((time.time_ns() - int(m.payload[:20])) / 1e6)
     reader.subscribe("bare/#", qos=1)
     time.sleep(0.5)
-    began = time.perf_counter()
-    for number in range(round(RATE * SECONDS / 3)):
-        late = began + number / RATE - time.perf_counter()
-        if late > 0:
-            time.sleep(late)
+    for _ in _paced(SECONDS / 3):
         unit.publish("bare/entity", f"{time.time_ns():020d}".encode() + bytes(PAYLOAD_BYTES), qos=1)
     time.sleep(0.5)
     for client in (unit, reader):
         client.loop_stop()
         client.disconnect()
     return sorted(waited)
+
+
+def _disk_latency(folder: Path) -> list[float]:
+    """Milliseconds for two durable pages, one after the other, in two files."""
+    waited: list[float] = []
+    with (folder / "one").open("wb", 0) as one, (folder / "other").open("wb", 0) as other:
+        for _ in _paced(SECONDS / 3):
+            began = time.perf_counter()
+            for file in (one, other):
+                file.write(bytes(PAGE_BYTES))
+                os.fsync(file.fileno())
+            waited.append((time.perf_counter() - began) * 1e3)
+    return sorted(waited)
+
+
+def _paced(seconds: float) -> Iterator[tuple[int, float]]:
+    """Numbers at ``RATE``, and how long after the first each came."""
+    began = time.perf_counter()
+    for number in range(round(RATE * seconds)):
+        late = began + number / RATE - time.perf_counter()
+        if late > 0:
+            time.sleep(late)
+        yield number, time.perf_counter() - began
 
 
 def _client(broker: Mosquitto, tls: TlsFiles | None) -> paho.Client:
@@ -278,9 +296,14 @@ def _client(broker: Mosquitto, tls: TlsFiles | None) -> paho.Client:
     return client
 
 
-def _print_latencies(bare: list[float], ours: list[float], overhead: float) -> None:
+def _print_latencies(bare: list[float], disk: list[float], ours: list[float], overhead: float) -> None:
     table = Table(("from observation to opened, ms", "count", "p50", "p90", "p99", "worst"))
-    for name, waited in (("bare paho, publish to callback", bare), ("whole path, sealed, durable twice", ours)):
+    rows = {
+        "bare paho, publish to callback": bare,
+        "the disk alone, two pages in turn": disk,
+        "whole path, sealed, durable twice": ours,
+    }
+    for name, waited in rows.items():
         figures = (*(float(np.percentile(waited, p)) for p in (50, 90, 99)), waited[-1])
         table.row(name, str(len(waited)), *(f"{figure:.1f}" for figure in figures))
     expected = round(RATE * (SECONDS - WARM_S))

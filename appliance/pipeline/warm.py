@@ -38,7 +38,6 @@ def warm(plan: PathPlan) -> None:
         for observation in _observations(plan.origin, at_ns):
             path.step(observation, at_ns)
     path.finish((_LOOKS + 1) * _SECOND_NS)
-    gc.collect()
     gc.freeze()
 
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TextIO
 
 from appliance.bus import EmbeddedBroker
 from appliance.errors import ApplianceError
@@ -33,6 +33,8 @@ FIRST_FRAME_S = 60.0
 """On a fresh installation the daemon compiles its arithmetic first."""
 AFTER_S = 35.0
 """How long the daemon may take to end in order after the film has ended."""
+OPENED = "opened.jsonl"
+"""In the demo's folder: every result as the listener opened it."""
 _FRAME_NS = 1_000_000_000 // FRAMES_PER_S
 
 
@@ -54,14 +56,16 @@ class Run:
 
 
 class Listener:
-    """What the listener has printed so far."""
+    """What the listener has printed so far; every line goes to ``kept`` as well."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: TextIO) -> None:
+        self._kept = kept
         self._lock = threading.Lock()
         self._opened: list[Opened] = []
         self.odd: list[str] = []
 
     def hear(self, line: str, at_ns: int) -> None:
+        self._kept.write(line + "\n")
         try:
             body = json.loads(line)
         except ValueError:
@@ -97,8 +101,9 @@ def play(
     told: Callable[[float], None],
 ) -> Run:
     """Play the scene at the appliance and collect. ``told(seconds)`` is called as the scene goes on."""
-    listener, said = Listener(), _Output()
+    said = _Output()
     with ExitStack() as house:
+        listener = Listener(house.enter_context((stage.folder / OPENED).open("w", encoding="utf-8")))
         radar_at, gnss_at = (LOOPBACK, stage.radar_port), (LOOPBACK, stage.gnss_port)
         players = house.enter_context(Players(duration_s, into(stage.inbox), lines, radar_at, gnss_at))
         listening = house.enter_context(

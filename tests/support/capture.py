@@ -1,13 +1,15 @@
 """A network of one's own, of which every packet is kept: a namespace whose every route leads into the capture.
 
-In it, loopback also carries the default route, so a packet to anywhere in the world is sent, seen by tshark, and goes
-nowhere. Nothing else runs there, so whatever is captured is of the commands that were given.
+In it, loopback also carries the default routes, so a packet to anywhere in the world is sent, seen by tshark, and goes
+nowhere; of IPv6 the kernel's refusal is what is seen. Nothing else runs there, so whatever is captured is of the
+commands that were given. A capture that missed a packet is none.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -21,6 +23,8 @@ set -eu
 ip link set lo up
 ip addr add 192.0.2.2/32 dev lo
 ip route add default dev lo src 192.0.2.2
+ip -6 addr add 2001:db8::2/128 dev lo
+ip -6 route add default dev lo
 dumpcap -i any -q -w "$CAPTURE" 2> "$CAPTURE.log" &
 tap=$!
 for _ in $(seq 600); do grep -q 'File:' "$CAPTURE.log" && break; sleep 0.05; done
@@ -62,26 +66,36 @@ class Capture:
     output: str
     exit_code: int
 
-    def on(self, port: int) -> tuple[Packet, ...]:
-        """Packets from or to a port."""
-        return tuple(packet for packet in self.packets if port in packet.ports)
+    @property
+    def abroad(self) -> tuple[Packet, ...]:
+        """Packets from or to anything but this machine."""
+        return tuple(packet for packet in self.packets if not packet.is_local)
+
+    def streams(self) -> dict[frozenset[int], bytes]:
+        """What each pair of ports carried, one packet after the other."""
+        carried: dict[frozenset[int], list[bytes]] = {}
+        for packet in self.packets:
+            carried.setdefault(packet.ports, []).append(packet.payload)
+        return {ports: b"".join(payloads) for ports, payloads in carried.items()}
 
     def ports_with(self, words: bytes) -> set[int]:
         """Ports of packets that carry ``words``."""
         return {port for packet in self.packets if words in packet.payload for port in packet.ports}
 
 
-def captured(script: str, folder: Path, environment: dict[str, str]) -> Capture:
+def captured(script: str, folder: Path, environment: dict[str, str], *, timeout_s: float = 170) -> Capture:
     """Run a bash script in a network of its own. Skips where that or the capture is not possible here."""
     _skip_without_means()
     path = folder / "capture.pcapng"
     more = {"CAPTURE": str(path), "SCRIPT": script, **environment}
     command = ["unshare", "--net", "bash", "-c", _WORLD]
     ran = subprocess.run(
-        command, cwd=folder, env={**os.environ, **more}, capture_output=True, text=True, timeout=170, check=False
+        command, cwd=folder, env={**os.environ, **more}, capture_output=True, text=True, timeout=timeout_s, check=False
     )
+    said = path.with_name(path.name + ".log").read_text()
     if ran.returncode == _NO_CAPTURE:
-        pytest.skip(f"packets cannot be captured here: {path.with_name(path.name + '.log').read_text()[-200:]}")
+        pytest.skip(f"packets cannot be captured here: {said[-200:]}")
+    assert re.search(r"received/dropped on interface .*: \d+/0 ", said), said
     return Capture(packets=_packets(path), output=ran.stdout + ran.stderr, exit_code=ran.returncode)
 
 
