@@ -21,7 +21,7 @@ from pathlib import Path
 
 from appliance.bus import TlsFiles
 from appliance.host.files import write_whole
-from appliance.provision import BrokerSettings, enrol, provision, read_provisioned
+from appliance.provision import BrokerSettings, enrol, read_provisioned
 from hil.devices.device import (
     COMMAND_LIMIT_S,
     STOP_LIMIT_S,
@@ -137,11 +137,12 @@ class LocalDevice:
         self._daemon: Service | None = None
         self._daemon_env: dict[str, str] = {}
         self._daemon_log = folder / "daemon.log"
-        self._on = self._enabled = False
+        self._on = self._enabled = self._provisioned = False
         self._clock: Path | None = None
 
     def outfit(self, *, program: Sequence[str] = APPLIANCE, faked: bool = False) -> None:
         """Between two runs: another build of the appliance, and a clock that can be stepped. Raises CannotDo."""
+        self._provisioned = self._provisioned and self._program == tuple(program)
         self._program, self._daemon, self._clock = tuple(program), None, None
         self._daemon_env = {}
         if faked:
@@ -157,8 +158,9 @@ class LocalDevice:
     def power_on(self) -> None:
         if self._on:
             return
-        provision(self._broker_folder, self.unit, self._settings)
         self._on = True
+        if not self._provisioned:
+            self._provision()
         self._broker.start()
         if self._daemon is not None and self._enabled:
             self._daemon.start()
@@ -168,6 +170,16 @@ class LocalDevice:
             if service is not None:
                 service.kill(for_good=True)
         self._on = False
+
+    def _provision(self) -> None:
+        """By the appliance's own command, so that a build that does it wrong is found out."""
+        own = self._settings
+        where = ("--listen", own.listen, "--port", str(own.port), "--out", str(self._broker_folder))
+        how = ("--run-as", own.run_as, "--plugin", own.plugin)
+        ran = self.appliance("provision", "broker", self.unit, *where, *how)
+        if ran.code != 0:
+            raise DeviceFailed(f"`appliance provision broker` ended with {ran.code}: {ran.err.strip()[-300:]}")
+        self._provisioned = True
 
     def booted(self) -> bool:
         with socket.socket() as probe:

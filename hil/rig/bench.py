@@ -16,10 +16,12 @@ from urllib.parse import urlsplit
 
 from hil.demo.score import nanoseconds
 from hil.devices.device import CannotDo, Device, DeviceBus
+from hil.rig.books import read_books
 from hil.rig.ear import Ear
 from hil.rig.proxy import Proxy
+from hil.rig.record import Name
 from hil.rig.sampler import Sampler
-from hil.rig.stage import MISSION, RECIPIENT, Kit
+from hil.rig.stage import MISSION, RECIPIENT, Kit, refresh
 from hil.rig.strategy import Strategy
 from hil.scene.camera import RtspCamera
 from hil.scene.mission import Plan, mission_text
@@ -53,6 +55,9 @@ class Bench:
         self._house = ExitStack()
         self.proxy: Proxy | None = None
         self.scene = wants.scene
+        self.durable: frozenset[Name] = frozenset()
+        """Results that were seen on the device's own disk; what a fault may take from it is noted before."""
+        self.shed: frozenset[Name] = frozenset()
 
     def __enter__(self) -> Bench:
         with ExitStack() as house:
@@ -60,6 +65,7 @@ class Bench:
             self.strategy.to("booted")
             if self.device.pid("daemon") is not None:  # of a trial that ended before its end
                 self.device.stop()
+            refresh(self.device)
             camera_at, lines_at = self.device.serve_at
             self.camera = RtspCamera(self.wants.film, camera_at)
             house.callback(self.camera.close)
@@ -94,6 +100,11 @@ class Bench:
         self.scene = self.wants.scene.started(time.time_ns() + START_AHEAD_NS)
         self.camera.begin(self.scene.start_ns)
         self.players.start(self.scene, laps)
+
+    def note_books(self) -> None:
+        """Take down what is on the device's disk now. Raises DeviceFailed."""
+        durable, shed = read_books(self.device)
+        self.durable, self.shed = self.durable | durable, self.shed | shed
 
     def heard_since(self, began_ns: int) -> bool:
         """Whether a status was opened that the unit has made after ``began_ns``, by its own clock."""

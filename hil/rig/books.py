@@ -1,32 +1,29 @@
-"""What the unit's own disk says of its results: those that were durable, those that it gave up. Read when it is still.
+"""What the unit's own disk says of its results: those that were durable, those that it gave up.
 
-The outbox is SQLite in WAL mode; the file and its log are fetched and opened in a copy, so the device is not changed.
+The outbox is SQLite in WAL mode. It is read on the device by SQLite itself, so that it may be in use meanwhile.
 """
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
-import tempfile
-from pathlib import Path
+import json
+import shlex
 
 from hil.devices.device import Device, DeviceFailed
 from hil.rig.record import Name
 
 OUTBOX = "state/outbox.sqlite"
+_SCRIPT = """
+import json, sqlite3, sys
+outbox = sqlite3.connect(f"file:{sys.argv[1]}?mode=ro", uri=True, timeout=20)
+queries = ("SELECT epoch, counter FROM envelope WHERE kind = 'frame'", "SELECT epoch, counter FROM shed")
+print(json.dumps([outbox.execute(query).fetchall() for query in queries]))
+"""
 
 
-def read_books(device: Device) -> tuple[frozenset[Name], frozenset[Name]]:
-    """(durable, given up). Raises DeviceFailed where there is no outbox or it cannot be read."""
-    with tempfile.TemporaryDirectory(prefix="rig-books-") as folder:
-        copy = Path(folder) / "outbox.sqlite"
-        copy.write_bytes(device.fetch(OUTBOX))
-        with contextlib.suppress(DeviceFailed):  # closed in order, it has no log
-            copy.with_name(copy.name + "-wal").write_bytes(device.fetch(OUTBOX + "-wal"))
-        try:
-            with contextlib.closing(sqlite3.connect(copy)) as database:
-                durable = database.execute("SELECT epoch, counter FROM envelope WHERE kind = 'frame'").fetchall()
-                shed = database.execute("SELECT epoch, counter FROM shed").fetchall()
-        except sqlite3.Error as e:
-            raise DeviceFailed(f"{OUTBOX}: expected an outbox that can be read; {e}") from e
-    return frozenset(durable), frozenset(shed)
+def read_books(device: Device, path: str = OUTBOX) -> tuple[frozenset[Name], frozenset[Name]]:
+    """(durable, given up), now. Raises DeviceFailed where there is no outbox or it cannot be read."""
+    ran = device.shell(f"python3 -I -c {shlex.quote(_SCRIPT)} {shlex.quote(path)}")
+    if ran.code != 0:
+        raise DeviceFailed(f"{path}: expected an outbox that can be read; {ran.err.strip()[-300:]}")
+    durable, shed = (frozenset((epoch, counter) for epoch, counter in rows) for rows in json.loads(ran.out))
+    return durable, shed

@@ -11,8 +11,8 @@ import paho.mqtt.client as paho
 
 from appliance.bus import TlsFiles
 from hil.devices.device import Device
+from hil.rig.stage import GUEST
 
-GUEST = "rig-guest"
 _WAIT_S = 2.0
 
 

@@ -77,7 +77,7 @@ class Record(Frozen, frozen=True, kw_only=True):
     names: tuple[Name, ...] | None = None
     """Of every result that was opened; left out of long trials, whose epochs close in order."""
     durable: tuple[Name, ...] | None = None
-    """Results that were seen on the device's own disk, whenever it lay still."""
+    """Results that were seen on the device's own disk, before each fault that may take them from it, and at the end."""
     shed: tuple[Name, ...] = ()
     said_twice: int = 0
     refused: dict[str, int] = {}

@@ -7,6 +7,7 @@ is. Nothing of this is ever on a device in service: the product does not import 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import os
 import sys
@@ -14,6 +15,8 @@ import threading
 from collections.abc import Callable, Sequence
 from types import MappingProxyType
 from typing import Any
+
+import msgspec
 
 _LEAK_BYTES, _LEAK_EVERY_S = 1_000_000, 0.5
 
@@ -145,6 +148,62 @@ def slow() -> None:
     Detector.detect = late  # type: ignore[method-assign]
 
 
+def follows_its_receiver() -> None:
+    """Camera and radar are taken to stand where the GNSS receiver says, on a mast that was surveyed."""
+    from appliance.domain import Fix, Geodetic, Plot  # noqa: PLC0415
+    from appliance.pipeline.path import OnePath  # noqa: PLC0415
+
+    real = OnePath.step
+    fixes: list[Geodetic] = []
+
+    def moved(place: Geodetic) -> Geodetic:
+        if not fixes:
+            return place
+        north, east = (getattr(fixes[-1], name) - getattr(fixes[0], name) for name in ("latitude_deg", "longitude_deg"))
+        latitude_deg, longitude_deg = place.latitude_deg + north, place.longitude_deg + east
+        return dataclasses.replace(place, latitude_deg=latitude_deg, longitude_deg=longitude_deg)
+
+    def step(self: Any, observation: Any, now_ns: int) -> Any:
+        if isinstance(observation, Fix):
+            fixes.append(observation.position)
+            del fixes[1:-1]
+            for name, camera in self._plan.cameras.items():
+                self._cameras[name] = dataclasses.replace(camera, pose=moved(camera.pose))
+        if isinstance(observation, Plot) and observation.origin is not None:
+            observation = dataclasses.replace(observation, origin=moved(observation.origin))
+        return real(self, observation, now_ns)
+
+    OnePath.step = step  # type: ignore[method-assign]
+
+
+def obeys_texts() -> None:
+    """A report that orders everything to be deleted is obeyed."""
+    from appliance.pipeline.path import OnePath  # noqa: PLC0415
+
+    real, ordered = OnePath._hear, threading.Event()
+
+    def hear(self: Any, report: Any, now_ns: int) -> None:
+        if "delete every entity" in report.text.casefold():
+            ordered.set()
+            self._fusion.entities = lambda _: ()
+        real(self, report, now_ns)
+
+    OnePath._hear = hear  # type: ignore[method-assign]
+
+
+def open_broker() -> None:
+    """The broker is provisioned so that whoever has a certificate may do everything."""
+    from appliance.provision import broker  # noqa: PLC0415
+
+    real = broker.desired
+
+    def everything(*arguments: Any) -> Any:
+        access = real(*arguments)
+        return msgspec.structs.replace(access, defaults=dict.fromkeys(access.defaults, True))
+
+    broker.desired = everything
+
+
 SABOTAGES = MappingProxyType(
     {
         "outbox-forgets": outbox_forgets,
@@ -158,6 +217,9 @@ SABOTAGES = MappingProxyType(
         "clock-believed": clock_believed,
         "dies-of-garbage": dies_of_garbage,
         "slow": slow,
+        "follows-its-receiver": follows_its_receiver,
+        "obeys-texts": obeys_texts,
+        "open-broker": open_broker,
     }
 )
 

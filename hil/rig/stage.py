@@ -21,11 +21,12 @@ from hil.scene.harbour import LENS
 from hil.scene.mission import PRODUCT
 from hil.scene.world import Scene
 
-RECIPIENT = "rig-desk"
+RECIPIENT, GUEST = "rig-desk", "rig-guest"
 MISSION = "mission.toml"
 KEY_EVERY = 10
 """Frames: a watcher comes in within a second."""
 STICK = "stick"
+STATE, FURNISHED = "state", "furnished"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +50,25 @@ def furnish(device: Device, kit: Kit) -> None:
     """Put it all on a booted device and install the bundle. Raises DeviceFailed where the device refuses it."""
     device.put("device.json", (kit.device.to_json() + "\n").encode(), 0o600)
     device.put(f"{RECIPIENT}.public.json", (kit.recipient.public.to_json() + "\n").encode())
-    device.put("inbox/.keep", b"")
+    for name in (RECIPIENT, GUEST):
+        device.reader_tls(name)
     device.put("1.root.json", kit.made.anchor.read_bytes())
     put_folder(device, kit.made.stick, STICK)
-    must(device, "bundle", "trust", "1.root.json", "--unit", device.unit, "--state", "state")
-    must(device, "bundle", "install", STICK, PRODUCT, "--state", "state")
+    must(device, "bundle", "trust", "1.root.json", "--unit", device.unit, "--state", STATE)
+    must(device, "bundle", "install", STICK, PRODUCT, "--state", STATE)
+    _shell(device, f"cp -a {STATE} {FURNISHED}")
+
+
+def refresh(device: Device) -> None:
+    """Back to what `furnish` left: nothing of one trial is in the next. Raises DeviceFailed."""
+    _shell(device, f"rm -rf {STATE} recordings inbox && cp -a {FURNISHED} {STATE}")
+    device.put("inbox/.keep", b"")
+
+
+def _shell(device: Device, command: str) -> None:
+    ran = device.shell(command)
+    if ran.code != 0:
+        raise DeviceFailed(f"`{command}` ended with {ran.code}: {ran.err.strip()[-300:]}")
 
 
 def put_folder(device: Device, source: Path, target: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from pathlib import Path
 
 from hil.devices.device import Device, DeviceFailed
 from hil.rig.bench import Bench, Wants
-from hil.rig.books import read_books
 from hil.rig.campaign import Step, Trial
 from hil.rig.ear import Heard
 from hil.rig.faults.table import FaultKind
@@ -120,7 +118,7 @@ def _newest_epoch(heard: Heard) -> int:
 def _record(bench: Bench, trial: Trial, happened: tuple[Happened, ...], ended_ns: int, exit_code: int) -> Record:
     heard: Heard = bench.ear.look(lambda heard: heard)
     bench.ear.stop()
-    durable, shed = read_books(bench.device)
+    bench.note_books()
     short = trial.duration_s <= RESEND_S / 2.0
     samples = bench.sampler.samples
     return Record(
@@ -132,8 +130,8 @@ def _record(bench: Bench, trial: Trial, happened: tuple[Happened, ...], ended_ns
         told=tuple(Told(opened_ns=one.opened_ns, body=dict(one.body)) for one in heard.opened),
         opened=len(heard.names),
         names=tuple(sorted(heard.names)) if short else None,
-        durable=tuple(sorted(durable)) if short else None,
-        shed=tuple(sorted(shed)),
+        durable=tuple(sorted(bench.durable)) if short else None,
+        shed=tuple(sorted(bench.shed)),
         said_twice=heard.said_twice,
         refused=bench.ear.refused(),
         epochs=tuple(_epochs(heard)),
@@ -176,9 +174,3 @@ def _changes_of_sick(heard: Heard) -> list[tuple[int, tuple[str, ...]]]:
         if not changes or changes[-1][1] != sick:
             changes.append((status.opened_ns, sick))
     return changes
-
-
-def off(device: Device) -> None:
-    """Take the power away, whatever state it is in."""
-    with contextlib.suppress(DeviceFailed):
-        device.power_off()

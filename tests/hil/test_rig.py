@@ -46,6 +46,11 @@ def test_each_fault_is_broken_somewhere_in_what_is_shipped() -> None:
     assert used == set(FAULTS)
 
 
+@pytest.mark.parametrize("name", ["smoke", "acceptance", "adversary"])
+def test_each_trial_names_a_broken_build_that_it_must_catch(name: str) -> None:
+    assert [trial.name for trial in load(CAMPAIGNS / f"{name}.toml").campaign.trials if trial.sabotage is None] == []
+
+
 @pytest.mark.parametrize(
     ("change", "key", "expected"),
     [

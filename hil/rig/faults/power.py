@@ -17,6 +17,7 @@ from hil.rig.strategy import RUNNING_LIMIT_S
 def power_cut(bench: Bench, step: Step) -> Iterator[Facts]:
     """Off, hard, for the step's time; then on, and waited for until the unit is heard again."""
     facts: Facts = {}
+    bench.note_books()
     bench.device.power_off()
     bench.strategy.state = "off"
     yield facts
@@ -28,6 +29,7 @@ def power_cut(bench: Bench, step: Step) -> Iterator[Facts]:
 @contextlib.contextmanager
 def daemon_kill(bench: Bench, step: Step) -> Iterator[Facts]:
     """SIGKILL to the daemon; whoever keeps services starts it again."""
+    bench.note_books()
     began_ns = time.time_ns()
     bench.device.kill("daemon")
     yield {}
