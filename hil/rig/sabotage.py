@@ -153,7 +153,7 @@ def follows_its_receiver() -> None:
     from appliance.domain import Fix, Geodetic, Plot  # noqa: PLC0415
     from appliance.pipeline.path import OnePath  # noqa: PLC0415
 
-    real = OnePath.step
+    real, fitted = OnePath.step, OnePath._fitted
     fixes: list[Geodetic] = []
 
     def moved(place: Geodetic) -> Geodetic:
@@ -167,13 +167,15 @@ def follows_its_receiver() -> None:
         if isinstance(observation, Fix):
             fixes.append(observation.position)
             del fixes[1:-1]
-            for name, camera in self._plan.cameras.items():
-                self._cameras[name] = dataclasses.replace(camera, pose=moved(camera.pose))
         if isinstance(observation, Plot) and observation.origin is not None:
             observation = dataclasses.replace(observation, origin=moved(observation.origin))
         return real(self, observation, now_ns)
 
-    OnePath.step = step  # type: ignore[method-assign]
+    def placed(self: Any, frame: Any) -> Any:
+        camera = fitted(self, frame)
+        return dataclasses.replace(camera, pose=moved(camera.pose))
+
+    OnePath.step, OnePath._fitted = step, placed  # type: ignore[method-assign]
 
 
 def obeys_texts() -> None:
