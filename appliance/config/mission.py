@@ -171,14 +171,14 @@ class Sensing(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     scan_s: Annotated[float, Meta(gt=0, le=60, description="seconds, above 0 and at most 60")] | None = None
 
 
-FeedKind = Literal["video", "ais", "radar", "plots", "gnss", "reports", "pictures"]
+FeedKind = Literal["video", "ais", "adsb", "radar", "plots", "gnss", "reports", "pictures"]
 
 
 class FeedTable(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One sensor or text feed."""
 
     name: Name
-    kind: Annotated[FeedKind, Meta(description="one of video, ais, radar, plots, gnss, reports, pictures")]
+    kind: Annotated[FeedKind, Meta(description="one of video, ais, adsb, radar, plots, gnss, reports, pictures")]
     uri: Annotated[str, Meta(min_length=3, max_length=1024, description="SCHEME:ADDRESS")]
     pace: Annotated[Literal["realtime", "fast"], Meta(description="'realtime' or 'fast'")] = "realtime"
     start: Annotated[

@@ -31,6 +31,7 @@ _NS: Final = 1_000_000_000
 CAPACITY: Final[Mapping[str, int]] = {
     "video": 4,
     "ais": 4096,
+    "adsb": 8192,
     "radar": 8192,
     "plots": 4096,
     "gnss": 64,
@@ -96,7 +97,7 @@ def _feed_spec(feed: FeedTable, loaded: LoadedMission) -> FeedSpec:
         uri=_absolute(feed.uri, loaded),
         pace=feed.pace,
         start_ns=None if feed.start is None else round(feed.start.timestamp() * 1e6) * 1000,
-        origin=geodetic(site) if feed.kind in {"radar", "plots"} else None,
+        origin=geodetic(site) if feed.kind in {"radar", "plots", "adsb"} else None,
         sigma=_sigma(feed.sensing),
         capacity=feed.capacity or CAPACITY[feed.kind],
         options=_options(feed, loaded),
@@ -211,7 +212,7 @@ def _hold_s(feeds: Sequence[FeedTable]) -> float:
         default = DEFAULTS.get(feed.kind)
         if feed.lens is not None:
             reach_m = max(reach_m, feed.lens.max_range_m)
-        elif feed.kind == "ais" or default is not None:
+        elif feed.kind in {"ais", "adsb"} or default is not None:
             reach_m = max(reach_m, feed.sensing.max_range_m or (default.max_range_m if default else math.inf))
     return min(max(reach_m / PACE_MPS, SHORTEST_HOLD_S), LONGEST_HOLD_S)
 

@@ -1,4 +1,4 @@
-"""The doors by which the world comes in: cameras, AIS, radar, GNSS, plots and people's reports.
+"""The doors by which the world comes in: cameras, AIS, ADS-B, radar, GNSS, plots and people's reports.
 
 A ``Feed`` is supervised: one thread, a bounded queue, restart with back-off, counters. ``open_feed`` builds one from a
 ``FeedSpec``; an absent camera or receiver is not an error of opening, the feed itself tries again. Everything that

@@ -13,11 +13,12 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from appliance.domain import MMSI_PATTERN, Identity, Plot
 from appliance.errors import BadRecord
+from appliance.feeds.reach import MAX_AIRCRAFT_MPS, MAX_VESSEL_MPS, Whereabouts
 from appliance.feeds.spec import FeedSpec
 
 KNOT_MPS: Final = 1852.0 / 3600.0
@@ -30,18 +31,10 @@ SIGMA_COARSE_M: Final = 60.0
 SIGMA_VELOCITY_MPS: Final = 0.5
 """Speed comes in steps of 0.1 knot, course in 0.1°; what remains is the smoothing of the receiver."""
 
-MAX_VESSEL_MPS: Final = 60.0
-"""AIS itself ends at 102.2 knots, 52.6 m/s."""
-MAX_AIRCRAFT_MPS: Final = 530.0
-"""Message 9 ends at 1022 knots, 526 m/s."""
-JUMP_SLACK_M: Final = 2000.0
-"""Receivers, antennas and late stamps disagree by that much without anything being wrong."""
 MAX_VESSELS: Final = 20_000
 """More than any receiver hears; the longest unheard is forgotten first."""
 
 Station = Literal["vessel", "aircraft", "aid", "coast", "person"]
-
-_EARTH_RADIUS_M: Final = 6_371_008.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,8 +127,7 @@ class _Known:
 
     name: str | None = None
     ship_type: int | None = None
-    place: tuple[float, float, int] | None = None
-    refused: tuple[float, float, int] | None = None
+    whereabouts: Whereabouts = field(default_factory=Whereabouts)
 
 
 class Fleet:
@@ -154,7 +146,9 @@ class Fleet:
     def plot(self, position: Position, observed_ns: int, observation_id: str) -> Plot:
         """The report as a plot. Raises ``BadRecord`` for a jump."""
         known = self._of(position.mmsi)
-        self._refuse_jump(known, position, observed_ns)
+        limit_mps = MAX_AIRCRAFT_MPS if position.aircraft else MAX_VESSEL_MPS
+        if not known.whereabouts.accept(position.latitude_deg, position.longitude_deg, observed_ns, limit_mps):
+            raise BadRecord("jump", f"{position.mmsi} cannot have moved there since its last report")
         sigma_m = self._spec.sigma.position_m or _SIGMAS_M[position.accuracy]
         velocity = _velocity(position)
         sigma_mps = self._spec.sigma.velocity_mps or SIGMA_VELOCITY_MPS
@@ -181,24 +175,6 @@ class Fleet:
             self._known.popitem(last=False)
         return known
 
-    def _refuse_jump(self, known: _Known, position: Position, observed_ns: int) -> None:
-        """One report out of reach is refused; a second one that agrees with the first refused is where it now is.
-
-        Without the second rule a wrong first position, or a station that was away for a day with a damaged clock,
-        would shut a vessel out for good.
-        """
-        here = (position.latitude_deg, position.longitude_deg, observed_ns)
-        limit_mps = MAX_AIRCRAFT_MPS if position.aircraft else MAX_VESSEL_MPS
-        last, refused = known.place, known.refused
-        for known_place in (last, refused):
-            if known_place is not None and _reachable(known_place, here, limit_mps):
-                break
-        else:
-            if last is not None:
-                known.refused = here
-                raise BadRecord("jump", f"{position.mmsi} cannot have moved there since its last report")
-        known.place, known.refused = here, None
-
 
 _SIGMAS_M: Final = {"accurate": SIGMA_ACCURATE_M, "plain": SIGMA_PLAIN_M, "coarse": SIGMA_COARSE_M}
 
@@ -213,15 +189,3 @@ def _velocity(position: Position) -> tuple[float, float] | None:
         position.speed_mps * math.sin(position.course_rad),
         position.speed_mps * math.cos(position.course_rad),
     )
-
-
-def _reachable(a: tuple[float, float, int], b: tuple[float, float, int], limit_mps: float) -> bool:
-    return _distance_m(a, b) <= JUMP_SLACK_M + limit_mps * abs(b[2] - a[2]) / 1e9
-
-
-def _distance_m(a: tuple[float, float, int], b: tuple[float, float, int]) -> float:
-    """Great-circle distance on a sphere (haversine): half a percent is plenty for a gate."""
-    north = math.radians(b[0] - a[0])
-    east = math.radians(b[1] - a[1])
-    h = math.sin(north / 2) ** 2 + math.cos(math.radians(a[0])) * math.cos(math.radians(b[0])) * math.sin(east / 2) ** 2
-    return 2 * _EARTH_RADIUS_M * math.asin(min(1.0, math.sqrt(h)))

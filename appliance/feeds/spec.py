@@ -13,7 +13,7 @@ from typing import Final, Literal, get_args
 
 from appliance.domain import Estimate, Fix, Frame, Geodetic, Plot, Report
 
-FeedKind = Literal["video", "ais", "radar", "plots", "gnss", "reports", "pictures"]
+FeedKind = Literal["video", "ais", "adsb", "radar", "plots", "gnss", "reports", "pictures"]
 KINDS: Final[tuple[FeedKind, ...]] = get_args(FeedKind)
 
 Pace = Literal["realtime", "fast"]

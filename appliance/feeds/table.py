@@ -1,7 +1,7 @@
 """Which source serves which kind over which scheme: one table, and ``open_feed`` that looks into it.
 
-A source's module is imported when the first feed of its kind opens: libraries for AIS, ASTERIX or MQTT cost memory
-and seconds that a mission without them should not pay.
+A source's module is imported when the first feed of its kind opens: libraries for AIS, ADS-B, ASTERIX or MQTT cost
+memory and seconds that a mission without them should not pay.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ Make = Literal["source", "reader", "parser"]
 TABLE: Final[Mapping[tuple[str, str], tuple[Make, str, str]]] = {
     **{("video", scheme): ("source", "video", "Video") for scheme in ("file", "rtsp", "v4l2", "udp", "tcp")},
     **{("ais", scheme): ("parser", "ais", "AisParser") for scheme in ("file", "udp", "tcp", "serial")},
+    **{("adsb", scheme): ("reader", "adsb", "AdsbReader") for scheme in ("file", "udp", "tcp", "serial")},
     **{("radar", scheme): ("reader", "radar", "RadarReader") for scheme in ("file", "udp", "tcp")},
     **{("plots", scheme): ("parser", "plots", "PlotParser") for scheme in ("file", "udp", "tcp")},
     **{("gnss", scheme): ("reader", "gnss", "GnssReader") for scheme in ("file", "serial", "udp", "tcp")},

@@ -29,6 +29,7 @@ from appliance.feeds.spec import FeedKind
 SCHEMES: Final[Mapping[FeedKind, tuple[str, ...]]] = {
     "video": ("file", "rtsp", "v4l2", "udp", "tcp"),
     "ais": ("file", "udp", "tcp", "serial"),
+    "adsb": ("file", "udp", "tcp", "serial"),
     "radar": ("file", "udp", "tcp"),
     "plots": ("file", "udp", "tcp"),
     "gnss": ("file", "serial", "udp", "tcp"),
