@@ -35,7 +35,7 @@ SWITCH_LIMIT_S: Final = 30.0
 """A power switch on a network answers within seconds, or not at all."""
 _UNREACHED: Final = 255
 _TIMED_OUT: Final = 124  # what timeout(1) ends with
-_FACTS: Final = "uname -srm; nproc; tr -d '\\0' < /proc/device-tree/model 2>/dev/null || true"
+_FACTS: Final = "uname -srm; nproc --all; tr -d '\\0' < /proc/device-tree/model 2>/dev/null || true"
 
 Words = Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1, max_length=32)]
 Port = Annotated[int, Meta(ge=1, le=65535)]

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA87PrivateKey
 
 from appliance.errors import ConfigError, Refused
+from hil.demo.score import Opened
 from hil.rig.budgets import Limit
 from hil.rig.campaign import Loaded, Trial, load_campaign
 from hil.rig.faults.every import FAULTS
+from hil.rig.faults.sensors import moved_m
 from hil.rig.measures import MEASURES
 from hil.rig.record import Epoch, Happened, Record
 from hil.rig.reports.html import page
 from hil.rig.reports.junit import junit
+from hil.rig.reports.plot import runs
 from hil.rig.result import Result, Series, TrialResult, read_signed, write_signed
 from hil.rig.sabotage import SABOTAGES
 from hil.rig.sampler import parsed
@@ -160,3 +165,35 @@ def test_reports_hold_the_readings_and_nothing_that_acts() -> None:
     suite = ET.fromstring(junit(result())).find("testsuite")
     assert suite is not None
     assert suite.get("failures") == "1"
+
+
+def truck(at_s: float, name: str, north_deg: float, category: str = "vehicle/truck") -> Opened:
+    place = {"lat": 49.0 + north_deg, "lon": 0.0}
+    body = {
+        "schema": "edge/entity/1", "entity_id": name, "status": "confirmed", "category": category, "position": place,
+    }  # fmt: skip
+    return Opened(opened_ns=BEGUN + round(at_s * 1e9), body=body)
+
+
+def test_a_picture_that_moves_is_measured_whatever_its_things_are_called_now() -> None:
+    told = [truck(0, "A", 0.0), truck(1, "B", 0.0001, "vehicle/car"), truck(9, "A", 0.0), truck(11, "C", 0.001)]
+    assert moved_m(told, BEGUN + 10 * 10**9) == pytest.approx(0.0009 * 111_320.0)
+    assert moved_m([*told[:3], truck(12, "C", 0.0001)], BEGUN + 10 * 10**9) == 0.0
+    assert math.isnan(moved_m(told[:3], BEGUN + 10 * 10**9))
+
+
+def test_where_nothing_was_measured_no_line_is_drawn() -> None:
+    points = [(float(x), 1.0) for x in (0, 1, 2, 3, 10, 11)]
+    assert [len(run) for run in runs(points)] == [4, 2]
+    assert runs(points[:1]) == [points[:1]]
+
+
+def test_a_report_says_what_failed_in_words_with_unit_and_limit() -> None:
+    text = page(result())
+    assert "results &lt;lost&gt;: <b>2 results</b>, limit ≤ 0 results" in text
+    assert "not judged" in page(msgspec.structs.replace(result(), trials=(unjudged(),)))
+
+
+def unjudged() -> TrialResult:
+    told = judged("watts", "power", None, "W", Limit(), "this board tells no power")
+    return TrialResult(name="t", says="s", outcome=Outcome.PASS, readings=(told,), played_s=10.0)

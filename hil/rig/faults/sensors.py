@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator
 
+from hil.demo.score import Opened
 from hil.devices.device import CannotDo
 from hil.rig.bench import Bench
 from hil.rig.campaign import Step
@@ -75,26 +76,33 @@ def gnss_spoof(bench: Bench, step: Step) -> Iterator[Facts]:
     ``moved_m`` is how far things that stand still have moved in the unit's picture, in metres.
     """
     facts: Facts = {}
-    began = time.monotonic()
+    began, began_ns = time.monotonic(), time.time_ns()
     speed = step.amount or DRIFT_MPS
     bench.players.gnss_drift = lambda now: ((now - began) * speed, 0.0)
     try:
         yield facts
-        facts["moved_m"] = _moved_m(bench)
+        facts["moved_m"] = moved_m(bench.ear.look(lambda heard: list(heard.opened)), began_ns)
     finally:
         bench.players.gnss_drift = lambda _: (0.0, 0.0)
 
 
-def _moved_m(bench: Bench) -> float:
-    """The largest distance between where a parked truck was told first and last."""
-    places: dict[str, list[tuple[float, float]]] = {}
-    for one in bench.ear.look(lambda heard: list(heard.opened)):
-        body = one.body
-        if not body["schema"].startswith("edge/entity/") or body["status"] != "confirmed":
-            continue
-        if body["category"] == "vehicle/truck":
-            places.setdefault(body["entity_id"], []).append((body["position"]["lat"], body["position"]["lon"]))
-    return max((_metres(of[len(of) // 4], of[-1]) for of in places.values() if len(of) >= 4), default=math.nan)
+def moved_m(opened: list[Opened], since_ns: int) -> float:
+    """The farthest that a truck was told from every place of a vehicle before; NaN where none was told.
+
+    Places, not names: what moves faster than its sensors believe gets a new name.
+    """
+    vehicles = [
+        (one.opened_ns, one.body["category"], (one.body["position"]["lat"], one.body["position"]["lon"]))
+        for one in opened
+        if one.body["schema"].startswith("edge/entity/")
+        and one.body["status"] == "confirmed"
+        and one.body["category"].startswith("vehicle/")
+    ]
+    before = [place for at_ns, _, place in vehicles if at_ns <= since_ns]
+    after = [place for at_ns, kind, place in vehicles if at_ns > since_ns and kind == "vehicle/truck"]
+    if not before or not after:
+        return math.nan
+    return max(min(_metres(place, known) for known in before) for place in after)
 
 
 def _metres(a: tuple[float, float], b: tuple[float, float]) -> float:
