@@ -63,7 +63,7 @@ crash: $(READY) $(SYSTEM)
 ## make hil-vm   the virtual device: an image from nothing, booted in QEMU, its power cut ten times (root, hours; see docs/virtual-device.md)
 hil-vm: $(READY)
 	bash .ci/system vm
-	$(BIN)/python -m hil vm run --report .cache/hil-vm.json
+	$(BIN)/python -m hil vm run --out .cache/hil-vm
 
 ## make lock    resolve the lock file anew (needs uv)
 lock:

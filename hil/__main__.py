@@ -9,7 +9,7 @@ USAGE = """\
 usage: python -m hil run CAMPAIGN [--only TRIAL] [--scale N] [--out FOLDER]
        python -m hil selftest CAMPAIGN [--only TRIAL]
        python -m hil report RESULT.json
-       python -m hil vm build|run|hour|frames [--arch amd64|arm64] [--cuts N] [--report FILE] [--keep FOLDER]
+       python -m hil vm build|run|hour|frames [--arch amd64|arm64] [--cuts N] [--out FOLDER] [--keep FOLDER]
        python -m hil demo [--duration S] [--json] [--seed N] [--keep FOLDER]"""
 
 

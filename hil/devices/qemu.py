@@ -76,7 +76,6 @@ def command_line(image: Image, folder: Path, forwards: Forwards, *, stick: Path 
         "-nodefaults", "-no-user-config", "-kernel", str(image.kernel), "-initrd", str(image.initrd),
         "-append", f"root=/dev/vda rw console={machine.console} net.ifnames=0 apparmor=1 security=apparmor",
         "-chardev", f"file,id=console,path={folder / 'console.log'},append=on", "-serial", "chardev:console",
-        "-qmp", f"unix:{folder / 'qmp'},server=on,wait=off",
         "-drive", f"file={folder / 'disk.qcow2'},if=none,id=disk,format=qcow2,cache=writeback",
         "-device", "virtio-blk-pci,drive=disk",
         "-netdev", f"user,id=sensors,ipv6=off,net={_SENSORS[0]},host=10.20.0.1,dns=10.20.0.3,restrict=on,{udp}{out}",
@@ -90,7 +89,7 @@ def command_line(image: Image, folder: Path, forwards: Forwards, *, stick: Path 
     ]  # fmt: skip
     if stick is not None:
         words += ["-drive", f"file={stick},if=none,id=stick,format=raw,readonly=on",
-                  "-device", "virtio-blk-pci,drive=stick,id=stick-slot"]  # fmt: skip
+                  "-device", "virtio-blk-pci,drive=stick"]  # fmt: skip
     if tpm:
         words += ["-chardev", f"socket,id=tpm,path={folder / 'tpm'}", "-tpmdev", "emulator,id=tpm0,chardev=tpm",
                   "-device", f"{machine.tpm_model},tpmdev=tpm0"]  # fmt: skip
@@ -179,10 +178,6 @@ class QemuDevice(Machine):
             text = (self._folder / "console.log").read_text(encoding="utf-8", errors="replace")
             return "\n".join(text.splitlines()[-lines:])
         return ""
-
-    def pull_stick(self) -> None:
-        """Take the second disk out while the machine runs. Raises DeviceFailed."""
-        self._qmp("device_del", {"id": "stick-slot"})
 
     # -- where things are ----------------------------------------------------------------------------------------
 
@@ -281,18 +276,6 @@ class QemuDevice(Machine):
         if self._port is not None:
             self._port.close()
             self._port = None
-
-    def _qmp(self, execute: str, arguments: Mapping[str, object]) -> None:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as monitor:
-            monitor.settimeout(ANSWER_S)
-            monitor.connect(os.fspath(self._folder / "qmp"))
-            lines = monitor.makefile("rb")
-            lines.readline()
-            for command in ({"execute": "qmp_capabilities"}, {"execute": execute, "arguments": dict(arguments)}):
-                monitor.sendall(json.dumps(command).encode() + b"\n")
-                while "return" not in (answer := json.loads(lines.readline())):
-                    if "error" in answer:
-                        raise DeviceFailed(f"QEMU: {answer['error'].get('desc')}")
 
 
 def _tool(name: str) -> str:

@@ -16,15 +16,13 @@ from rich.console import Console
 from rich.table import Table
 
 from appliance.errors import ApplianceError
-from appliance.host.files import write_whole
 from hil.devices.named import device_named
 from hil.rig.campaign import Loaded, load_campaign
 from hil.rig.faults.every import FAULTS
-from hil.rig.live import COLOURS, Progressing
+from hil.rig.live import Progressing
 from hil.rig.measures import MEASURES
-from hil.rig.reports.html import page
-from hil.rig.reports.junit import junit
-from hil.rig.result import Result, read_signed, rig_key, write_signed
+from hil.rig.reports.written import HTML, show, write_again, write_reports
+from hil.rig.result import RIG_KEY
 from hil.rig.run import run_campaign
 from hil.rig.sabotage import SABOTAGES
 from hil.rig.selftest import selftest, worked
@@ -32,7 +30,6 @@ from hil.rig.verdict import Outcome
 
 CAMPAIGNS = Path(__file__).resolve().parents[1] / "campaigns"
 EXIT = {Outcome.PASS: 0, Outcome.ABORTED: 130}
-RESULT, XML, HTML = "result.json", "junit.xml", "report.html"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -65,7 +62,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         device = device_named(options.on, folder / "device", live.preparing)
         result = run_campaign(loaded, device, folder, live)
     write_reports(result, options.out, options.key)
-    _say(result, Console(highlight=False), options.out)
+    show(result, Console(highlight=False), options.out)
     return EXIT.get(result.outcome, 1)
 
 
@@ -83,20 +80,9 @@ def _chosen(loaded: Loaded, options: argparse.Namespace) -> Loaded:
     return dataclasses.replace(loaded, campaign=msgspec.structs.replace(loaded.campaign, trials=trials))
 
 
-def write_reports(result: Result, out: Path, key: Path) -> None:
-    """The signed JSON, JUnit XML and the page for people, in a folder."""
-    out.mkdir(parents=True, exist_ok=True)
-    write_signed(result, rig_key(key), out / RESULT)
-    write_whole(out / XML, junit(result))
-    write_whole(out / HTML, page(result).encode())
-
-
 def _report(options: argparse.Namespace, console: Console) -> int:
-    result = read_signed(options.result)
-    target = options.result.with_name(HTML)
-    write_whole(target, page(result).encode())
-    write_whole(options.result.with_name(XML), junit(result))
-    console.print(f"{target}: {result.outcome}", markup=False)
+    result = write_again(options.result)
+    console.print(f"{options.result.with_name(HTML)}: {result.outcome}", markup=False)
     return 0
 
 
@@ -111,21 +97,6 @@ def _selftest(options: argparse.Namespace, console: Console) -> int:
         table.add_row(row.trial, row.faults, row.sabotage, row.caught_by, row.verdict, row.reading)
     Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)
     return 0 if worked(rows) else 1
-
-
-def _say(result: Result, console: Console, out: Path) -> None:
-    table = Table("trial", "outcome", "reading", "value", "limit", title=f"{result.campaign} on {result.device}")
-    for trial in result.trials:
-        word = "not run" if trial.not_run else trial.outcome.value
-        told = f"[{COLOURS.get(word, 'cyan')}]{word}[/]"
-        bad = [reading for reading in trial.readings if reading.outcome is not Outcome.PASS]
-        if not bad:
-            table.add_row(trial.name, told, trial.why[:80], f"{len(trial.readings)} within their limits", "")
-        for reading in bad:
-            value = "not taken" if reading.value is None else f"{reading.value:g} {reading.unit}"
-            table.add_row(trial.name, told, reading.what, value, str(reading.limit))
-    console.print(table)
-    console.print(f"{result.outcome.value}  {out / HTML}", markup=False)
 
 
 class _BadUsage(ApplianceError):
@@ -148,8 +119,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--only", action="append", default=[], metavar="TRIAL", help="only this trial; repeatable")
         command.add_argument("--scale", type=float, default=1.0, help="trials without faults so many times as long")
         command.add_argument("--out", type=Path, default=Path("rig-report"), help="where the reports go")
-        key = Path.home() / ".config" / "edge-appliance-rig" / "rig.key"
-        command.add_argument("--key", type=Path, default=key, help="the rig's signing key, made where there is none")
+        command.add_argument(
+            "--key", type=Path, default=RIG_KEY, help="the rig's signing key, made where there is none"
+        )
     report = commands.add_parser("report", help="make the page anew from a signed result")
     report.set_defaults(act=_report)
     report.add_argument("result", type=Path, help="result.json, with its signature beside it")

@@ -19,10 +19,9 @@ import msgspec
 from appliance.bus import TlsFiles
 from appliance.listen import EpochClosed, Listener, PrivateIdentity, PublicIdentity, Result
 from hil.demo.score import Latencies, Opened
+from hil.rig.record import Name
 from hil.scene.mission import CAMERA
 
-Name = tuple[int, int]
-"""Epoch and counter: what a result is called for ever."""
 _TAKE_S = 0.25
 
 
@@ -35,10 +34,17 @@ class Heard:
     closed: list[EpochClosed] = field(default_factory=list)
     latencies: Latencies = field(default_factory=lambda: Latencies(CAMERA))
     statuses: deque[Opened] = field(default_factory=lambda: deque(maxlen=600))
+    first_ns: dict[int, int] = field(default_factory=dict)
+    """When the first result of each epoch was opened."""
     said_twice: int = 0
     """Results whose content came under two names: told again as if it were new."""
     arrivals_s: Counter[int] = field(default_factory=Counter)
     """Results opened in each second since 1970."""
+
+    @property
+    def newest_epoch(self) -> int:
+        """-1 where nothing was heard yet."""
+        return max(self.first_ns, default=-1)
 
 
 class Ear:
@@ -55,6 +61,13 @@ class Ear:
         self._thread = threading.Thread(target=self._run, name="ear", daemon=True)
         self.heard = Heard()
         self.failure: str | None = None
+
+    def __enter__(self) -> Ear:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def start(self) -> None:
         self._listener.start()
@@ -113,6 +126,7 @@ class Ear:
         heard.said_twice += digest in self._contents or name in heard.names
         self._contents.add(digest)
         heard.names.add(name)
+        heard.first_ns.setdefault(result.epoch, result.opened_ns)
         opened = Opened(opened_ns=result.opened_ns, body=msgspec.json.decode(result.payload), name=name)
         if opened.schema.startswith("edge/status/"):
             heard.statuses.append(opened)

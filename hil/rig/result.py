@@ -21,6 +21,7 @@ from hil.rig.verdict import Outcome, Reading
 SCHEMA: Final = "edge-rig-result/1"
 CONTEXT: Final = b"edge-rig-result/1"
 MAX_RESULT_BYTES: Final = 64 * 1024 * 1024
+RIG_KEY: Final = Path.home() / ".config" / "edge-appliance-rig" / "rig.key"
 
 
 class Series(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +45,7 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
     happened: tuple[Happened, ...] = ()
     series: tuple[Series, ...] = ()
     log: str = ""
+    """What the device said, in plain text."""
     not_run: bool = False
     """This kind of device has no way to be broken like this; ``why`` says what is missing. It counts for nothing."""
 

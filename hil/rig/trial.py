@@ -104,15 +104,11 @@ def _end(bench: Bench) -> int:
     bench.players.stop()
     time.sleep(LAST_FRAME_S)
     bench.sampler.stop()
-    epoch = bench.ear.look(_newest_epoch)
+    epoch = bench.ear.look(lambda heard: heard.newest_epoch)
     code = bench.device.stop()
     bench.strategy.state = "booted"
     bench.ear.wait(lambda heard: any(closed.epoch >= epoch for closed in heard.closed), CLOSED_LIMIT_S)
     return code
-
-
-def _newest_epoch(heard: Heard) -> int:
-    return max((epoch for epoch, _ in heard.names), default=0)
 
 
 def _record(bench: Bench, trial: Trial, happened: tuple[Happened, ...], ended_ns: int, exit_code: int) -> Record:

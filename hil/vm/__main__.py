@@ -12,29 +12,38 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
 
 from appliance.errors import ApplianceError
+from hil.rig.reports.written import show, write_reports
+from hil.rig.result import RIG_KEY
+from hil.rig.verdict import Outcome
 from hil.vm.build import CACHE, build
 from hil.vm.campaign import Plan, campaign
-from hil.vm.readings import Report, show
+from hil.vm.readings import Report
 from hil.vm.recipe import MACHINES, MIRROR
 
 INTERRUPTED = 130
-EXIT = {"PASS": 0, "FAIL": 1, "ERROR": 4}
+EXIT = {Outcome.PASS: 0, Outcome.FAIL: 1, Outcome.ERROR: 4}
 #: An hour's mission, undisturbed: what the packet filter counts in it.
 HOUR = Plan(cuts=0, mission_s=3600.0)
 #: Another architecture than this machine's has no compiled path in its image, and is many times slower.
 FIRST_FRAMES = Plan(cuts=0, mission_s=30.0, film_s=60.0, patience=12.0)
+SAYS = {
+    "run": "A whole machine: built, booted, provisioned, at its mission, its power cut again and again.",
+    "hour": "A whole machine at its mission for an hour, undisturbed: what its packet filter has counted.",
+    "frames": "A whole machine, and the first frames of its mission.",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return the exit code."""
     options = _parser().parse_args(arguments)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    began = time.monotonic()
+    began, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
 
     def say(what: str) -> None:
         console.print(f"{time.monotonic() - began:7.1f} s  {what}", markup=False)
@@ -54,9 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ApplianceError as error:
         console.print(f"vm: {error}", markup=False)
         return error.exit_code
-    if options.report is not None:
-        report.write(options.report)
-    show(report, Console(highlight=False, width=None if sys.stdout.isatty() else 160))
+    took_s = time.monotonic() - began
+    device, said = f"qemu-{options.arch}", SAYS[options.verb]
+    result = report.result(verb=options.verb, says=said, device=device, began=started, took_s=took_s)
+    write_reports(result, options.out, RIG_KEY)
+    show(result, Console(highlight=False, width=None if sys.stdout.isatty() else 160), options.out)
     return EXIT[report.outcome]
 
 
@@ -73,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("verb", choices=("build", "run", "hour", "frames"), help=_VERBS)
     parser.add_argument("--arch", choices=tuple(MACHINES), default="amd64")
     parser.add_argument("--cuts", type=int, default=None, metavar="N", help="power cuts (default 10)")
-    parser.add_argument("--report", type=Path, metavar="FILE", help="write the report as JSON")
+    parser.add_argument("--out", type=Path, default=Path("rig-report"), metavar="FOLDER", help="where the reports go")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave the machine's disk and logs in this folder")
     parser.add_argument("--cache", type=Path, default=CACHE, metavar="FOLDER")
     parser.add_argument("--mirror", default=MIRROR, metavar="URL", help="a Debian mirror")

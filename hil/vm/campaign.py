@@ -22,11 +22,13 @@ from appliance.sealing.identity import PublicIdentity
 from hil.devices.device import DeviceFailed
 from hil.devices.machine import HOME, MISSION
 from hil.devices.qemu import UNIT, QemuDevice
+from hil.rig.books import read_books
+from hil.rig.ear import Ear
+from hil.rig.record import Name
 from hil.scene.harbour import harbour
 from hil.vm import inside
 from hil.vm.air import Air
 from hil.vm.build import Image
-from hil.vm.ear import Ear, Name
 from hil.vm.readings import Report, worst
 from hil.vm.site import PRODUCT, RECIPIENT, Site, prepare
 
@@ -35,6 +37,9 @@ RECOVERY_LIMIT_S: Final = 20.0
 FIRST_RESULT_S: Final = 300.0
 DRAIN_S: Final = 180.0
 SEED: Final = 7
+KEEP_S: Final = 60.0
+"""Nothing here looks at what results say."""
+OUTBOX: Final = f"{HOME}/outbox.sqlite"
 Say = Callable[[str], None]
 
 
@@ -90,13 +95,13 @@ def provision(device: QemuDevice, report: Report, say: Say, patience: float) -> 
 def _mission(device: QemuDevice, site: Site, unit: PublicIdentity, plan: Plan, report: Report, say: Say) -> None:
     tls = device.reader_tls(RECIPIENT)
     scene_s = plan.mission_s + plan.cuts * (plan.most_s + BOOT_LIMIT_S + FIRST_RESULT_S) + 600.0
-    ear = Ear(device.bus_url, site.reader, unit, site.folder / "seen.sqlite", tls)
+    ear = Ear(device.bus_url, site.reader, unit, site.folder / "seen.sqlite", tls, KEEP_S)
     air = Air(harbour(SEED), scene_s, device.udp_at(8600), device.udp_at(10110))
     with ear, air:
         say("mission")
         began = time.time_ns()
         device.start(MISSION)
-        found = ear.wait_epoch(-1, FIRST_RESULT_S * plan.patience)
+        found = _first_after(ear, -1, FIRST_RESULT_S * plan.patience)
         if found is None:
             raise DeviceFailed(f"no result within {FIRST_RESULT_S * plan.patience:.0f} s\n{device.log('daemon')}")
         report.take("first start of the mission to first result", (found[1] - began) / 1e9, "s")
@@ -115,14 +120,13 @@ def _cuts(device: QemuDevice, ear: Ear, plan: Plan, report: Report, say: Say) ->
     recoveries: list[float] = []
     for number in range(1, plan.cuts + 1):
         time.sleep(dice.uniform(plan.least_s, plan.most_s))
-        acknowledged, waiting, _ = inside.outbox(device)
-        owed |= acknowledged | waiting
-        epoch = ear.newest_epoch()
+        owed |= read_books(device, OUTBOX)[0]
+        epoch = ear.look(lambda heard: heard.newest_epoch)
         device.power_off()
         device.power_on()
         boots.append(device.wait_booted(BOOT_LIMIT_S * 4 * plan.patience))
         booted_ns = device.powered_ns + int(boots[-1] * 1e9)
-        found = ear.wait_epoch(epoch, FIRST_RESULT_S * plan.patience)
+        found = _first_after(ear, epoch, FIRST_RESULT_S * plan.patience)
         if found is None:
             raise DeviceFailed(f"cut {number}: no result within {FIRST_RESULT_S:.0f} s\n{device.log('daemon')}")
         recoveries.append(max(0.0, (found[1] - booted_ns) / 1e9))
@@ -135,28 +139,32 @@ def _cuts(device: QemuDevice, ear: Ear, plan: Plan, report: Report, say: Say) ->
     return owed
 
 
+def _first_after(ear: Ear, epoch: int, limit_s: float) -> tuple[int, int] | None:
+    """(epoch, when its first result was opened) of the first epoch after ``epoch``; None where none came in time."""
+    if not ear.wait(lambda heard: heard.newest_epoch > epoch, limit_s):
+        return None
+    return ear.look(lambda heard: min((e, at_ns) for e, at_ns in heard.first_ns.items() if e > epoch))  # type: ignore[no-any-return]
+
+
 def _drain(device: QemuDevice, ear: Ear, say: Say) -> frozenset[Name]:
     """End the daemon in order, and let what its outbox still holds come through."""
     say("drained")
     time.sleep(5.0)
-    acknowledged, waiting, _ = inside.outbox(device)
-    owed = acknowledged | waiting
-    deadline = time.monotonic() + DRAIN_S
-    while not owed <= ear.opened() and time.monotonic() < deadline:
-        time.sleep(0.5)
+    owed, _ = read_books(device, OUTBOX)
+    ear.wait(lambda heard: owed <= heard.names, DRAIN_S)
     device.stop(120.0)
     time.sleep(3.0)
     return owed
 
 
 def _judge(ear: Ear, owed: frozenset[Name], report: Report) -> None:
-    opened = ear.opened()
+    opened, doubled = ear.look(lambda heard: (frozenset(heard.names), heard.said_twice))
     lost = owed - opened
     report.take("frames that the unit's disk had when power went, or at the end", len(owed), "frames")
-    report.take("frames opened", len(opened), "frames", None, str(ear.kinds()))
+    report.take("frames opened", len(opened), "frames")
     report.take("owed and never opened", len(lost), "frames", 0, str(sorted(lost)[:5]) if lost else "")
     report.take("holes in the counters of an epoch", holes(opened), "frames", 0)
-    report.take("opened more than once", ear.doubled(), "results", 0)
+    report.take("opened more than once", doubled, "results", 0)
 
 
 def holes(opened: frozenset[Name]) -> int:

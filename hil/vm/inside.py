@@ -6,33 +6,14 @@ import json
 import re
 from typing import Any, Final
 
-from hil.devices.device import DeviceFailed
 from hil.devices.machine import MISSION, PROGRAM
 from hil.devices.qemu import QemuDevice
-from hil.vm.ear import Name
 from hil.vm.readings import Report
 
 UNITS: Final = ("edge-appliance.service", "edge-broker.service", "edge-compile.service")
 DAEMON_EXPOSURE, BROKER_EXPOSURE = 1.5, 2.5
 DOCUMENTED_PORTS: Final = frozenset({("tcp", "10.30.0.2:8883"), ("udp", "10.20.0.2:8600"), ("udp", "10.20.0.2:10110")})
 """What a machine of this mission listens on, and nothing else: firmware_config/README.md."""
-_OUTBOX: Final = """
-import json, sqlite3
-d = sqlite3.connect("file:/var/lib/edge-appliance/outbox.sqlite?mode=ro", uri=True, timeout=20)
-rows = d.execute("SELECT epoch, counter, acknowledged_ns IS NOT NULL FROM envelope WHERE kind = 'frame'").fetchall()
-print(json.dumps({"rows": rows, "shed": d.execute("SELECT count(*) FROM shed").fetchone()[0]}))
-"""
-
-
-def outbox(device: QemuDevice) -> tuple[frozenset[Name], frozenset[Name], int]:
-    """(acknowledged by the broker, still waiting, how many were given up) on the unit's own disk, now."""
-    ran = device.shell(f"cat > /run/outbox.py <<'E'\n{_OUTBOX}\nE\npython3 -I /run/outbox.py")
-    if ran.code != 0:
-        raise DeviceFailed(f"the outbox does not read: {ran.err.strip()[-300:]}")
-    body = json.loads(ran.out)
-    acknowledged = frozenset((epoch, counter) for epoch, counter, had in body["rows"] if had)
-    waiting = frozenset((epoch, counter) for epoch, counter, had in body["rows"] if not had)
-    return acknowledged, waiting, int(body["shed"])
 
 
 def examine(device: QemuDevice, report: Report) -> None:

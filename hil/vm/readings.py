@@ -1,35 +1,15 @@
-"""What a trial of the virtual device found: readings with a unit, a limit and an outcome, as a table and as JSON."""
+"""What a run of the virtual device found, as a result of the rig: readings with limits, and what was said beside."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from appliance.host.files import write_whole
-
-Outcome = Literal["PASS", "FAIL", "ERROR"]
-SCHEMA = "edge-hil-vm/1"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """One thing measured. ``limit`` is an upper bound, included; None is told and not judged."""
-
-    name: str
-    value: float
-    unit: str
-    limit: float | None = None
-    says: str = ""
-
-    @property
-    def outcome(self) -> Outcome:
-        return "PASS" if self.limit is None or self.value <= self.limit else "FAIL"
+from hil.rig.budgets import Limit
+from hil.rig.result import Result, TrialResult, digest_of
+from hil.rig.verdict import Outcome, Reading, judged
 
 
 @dataclass(slots=True)
@@ -41,46 +21,42 @@ class Report:
     error: str = ""
     notes: dict[str, Any] = field(default_factory=dict)
 
-    def take(self, name: str, value: float, unit: str, limit: float | None = None, says: str = "") -> Reading:
-        reading = Reading(name=name, value=round(float(value), 3), unit=unit, limit=limit, says=says)
-        self.readings.append(reading)
-        return reading
+    def take(self, what: str, value: float, unit: str, at_most: float | None = None, says: str = "") -> None:
+        """One thing measured. ``at_most`` None is told and not judged."""
+        self.readings.append(judged(what, what, round(float(value), 3), unit, Limit(at_most=at_most), says))
 
     @property
     def outcome(self) -> Outcome:
         """ERROR where the run broke off; FAIL where a limit was passed, or where nothing was judged at all."""
         if self.error:
-            return "ERROR"
-        judged = [reading for reading in self.readings if reading.limit is not None]
-        return "PASS" if judged and all(reading.outcome == "PASS" for reading in judged) else "FAIL"
+            return Outcome.ERROR
+        judged_ones = [reading for reading in self.readings if reading.limit.at_most is not None]
+        good = judged_ones and all(reading.outcome is Outcome.PASS for reading in judged_ones)
+        return Outcome.PASS if good else Outcome.FAIL
 
-    def write(self, path: Path) -> None:
-        """As JSON, whole."""
-        body = {
-            "schema": SCHEMA,
-            "outcome": self.outcome,
-            "error": self.error,
-            "facts": self.facts,
-            "readings": [{**asdict(reading), "outcome": reading.outcome} for reading in self.readings],
-            **self.notes,
-        }
-        write_whole(path, (json.dumps(body, indent=1, ensure_ascii=False) + "\n").encode())
-
-
-def show(report: Report, console: Console) -> None:
-    """The same for people."""
-    table = Table(box=None, pad_edge=False)
-    for heading in ("reading", "value", "unit", "limit", "", "says"):
-        table.add_column(heading, justify="right" if heading in {"value", "limit"} else "left")
-    for one in report.readings:
-        limit = "" if one.limit is None else f"≤ {one.limit:g}"
-        table.add_row(
-            one.name, f"{one.value:g}", one.unit, limit, one.outcome if one.limit is not None else "", one.says
+    def result(self, *, verb: str, says: str, device: str, began: str, took_s: float) -> Result:
+        """The whole as a campaign of one trial."""
+        told = [f"{name}\n{json.dumps(note, indent=1, ensure_ascii=False)}" for name, note in self.notes.items()]
+        failed = "; ".join(reading.what for reading in self.readings if reading.outcome is not Outcome.PASS)
+        trial = TrialResult(
+            name=verb,
+            says=says,
+            outcome=self.outcome,
+            why=self.error or failed,
+            readings=tuple(self.readings),
+            log="\n\n".join(told),
         )
-    console.print(table)
-    for name, value in report.facts.items():
-        console.print(f"{name}: {value}", markup=False)
-    console.print(f"{report.outcome}{': ' + report.error if report.error else ''}", markup=False)
+        return Result(
+            campaign=f"virtual device: {verb}",
+            says=says,
+            digest=digest_of(says),
+            outcome=self.outcome,
+            device=device,
+            facts=dict(self.facts),
+            began=began,
+            took_s=took_s,
+            trials=(trial,),
+        )
 
 
 def worst(values: Sequence[float]) -> float:

@@ -92,11 +92,13 @@ def _outcome(trial: TrialResult) -> str:
 
 def _in_short(trial: TrialResult) -> str:
     """What failed, in words and numbers; how much held where nothing did."""
-    bad = [reading for reading in trial.readings if reading.outcome is not Outcome.PASS]
-    if bad:
-        return f"<ul>{''.join(f'<li>{_told(reading)}</li>' for reading in bad)}</ul>"
+    broken = trial.not_run or trial.outcome not in {Outcome.PASS, Outcome.FAIL}
+    bad = [_told(reading) for reading in trial.readings if reading.outcome is not Outcome.PASS]
+    told = [*([escape(trial.why)] if broken else []), *bad]
+    if told:
+        return f"<ul>{''.join(f'<li>{one}</li>' for one in told)}</ul>"
     judged = sum(_is_judged(reading) for reading in trial.readings)
-    return f"{judged} readings within their limits" if trial.readings else escape(trial.why)
+    return f"{judged} readings within their limits"
 
 
 def _told(reading: Reading) -> str:
@@ -115,7 +117,7 @@ def _trial(trial: TrialResult, number: int) -> str:
     if trial.series:
         parts.append(f'<div class="plots">{"".join(plot(line, trial) for line in trial.series)}</div>')
     if trial.log:
-        parts.append(f"<details><summary>What the daemon said last</summary><pre>{escape(trial.log)}</pre></details>")
+        parts.append(f"<details><summary>What the device said</summary><pre>{escape(trial.log)}</pre></details>")
     return "\n".join(parts)
 
 
