@@ -37,8 +37,8 @@ from hil.scene.world import Ground, motion
 NS = 1_000_000_000
 GRANT_BYTES = 6340
 SOLENT_S = 1800
-CHANGE = Significance(deviation_sigmas=0.5, deviation_m=1.0, move_m=25.0, existence_step=0.1, refresh_ns=5 * NS)
-THIN = replace(CHANGE, deviation_m=10.0, move_m=100.0, refresh_ns=30 * NS)
+CHANGE = Significance(deviation_sigmas=0.5, deviation_m=1.0, move_m=25.0, existence_step=0.1, refresh_ns=30 * NS)
+THIN = replace(CHANGE, deviation_m=10.0, move_m=100.0)
 _entities = msgspec.json.Decoder(EntityBody)
 
 

@@ -105,7 +105,7 @@ class PictureSettings(Table, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     interval_s: Annotated[float, Meta(ge=0.05, le=3600, description="seconds, 0.05 to 3600")] = 1.0
     entity_interval_s: Annotated[float, Meta(ge=0, le=3600, description="seconds, 0 to 3600")] = 0.2
-    refresh_s: Annotated[float, Meta(ge=0, le=86_400, description="seconds, 0 (never) to 86400")] = 5.0
+    refresh_s: Annotated[float, Meta(ge=0, le=86_400, description="seconds, 0 (never) to 86400")] = 30.0
     deviation_sigmas: Annotated[float, Meta(ge=0, le=100, description="standard deviations, 0 to 100")] = 0.5
     deviation_m: Annotated[float, Meta(ge=0, le=1e6, description="metres, 0 to 1000000")] = 1.0
     move_m: Annotated[float, Meta(gt=0, le=1e7, description="metres, above 0 and at most 10000000")] = 25.0
