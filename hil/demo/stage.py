@@ -56,15 +56,16 @@ def make_identities(folder: Path) -> tuple[Path, Path]:
     return paths[0], paths[1]
 
 
-def make_bundle(folder: Path, say: Callable[[str], None]) -> desk.Desk:
-    """Keys of an integrator, and the shipped detector as a signed bundle on a stick."""
+def make_bundle(folder: Path, say: Callable[[str], None], *, out: str = "stick", version: str = "1.0.0") -> desk.Desk:
+    """Keys of an integrator, and the shipped detector as a signed bundle on a stick, which is a new folder."""
     return desk.make(
         model=MODEL_FOLDER / "harbour.onnx",
         manifest=MODEL_FOLDER / "model.json",
         card=MODEL_FOLDER / "card.md",
         product=PRODUCT,
         keys=folder / "integrator",
-        out=folder / "stick",
+        out=folder / out,
+        version=version,
         say=say,
     )
 

@@ -12,7 +12,8 @@ Rules for those who write one:
 - The daemon is a service: once started it is started again when it dies, and after every boot, until ``stop``. That is
   what the unit file does in the field; a device without a service manager does it itself.
 - ``power_off`` flushes nothing and asks nobody.
-- Nothing here is called from two threads at once, but ``shell``, which the sampler calls beside the rest.
+- Nothing here is called from two threads at once, but ``shell``, which the sampler calls beside the rest, and
+  ``power_off``, which may come while a command runs: that ends with ``DeviceFailed``.
 """
 
 from __future__ import annotations

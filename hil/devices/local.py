@@ -75,8 +75,7 @@ class Service:
         with self._lock:
             self._wanted = self._wanted and not for_good
             if self._process is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(self._process.pid, signal.SIGKILL)
+                _kill_group(self._process)
                 self._process.wait(10)
                 self._died_s = time.monotonic()
 
@@ -139,6 +138,8 @@ class LocalDevice:
         self._daemon_log = folder / "daemon.log"
         self._on = self._enabled = self._provisioned = False
         self._clock: Path | None = None
+        self._commands: set[subprocess.Popen[bytes]] = set()
+        """Those that run now; a power cut takes them as well."""
 
     def outfit(self, *, program: Sequence[str] = APPLIANCE, faked: bool = False) -> None:
         """Between two runs: another build of the appliance, and a clock that can be stepped. Raises CannotDo."""
@@ -170,6 +171,8 @@ class LocalDevice:
             if service is not None:
                 service.kill(for_good=True)
         self._on = False
+        for command in tuple(self._commands):
+            _kill_group(command)
 
     def _provision(self) -> None:
         """By the appliance's own command, so that a build that does it wrong is found out."""
@@ -214,15 +217,22 @@ class LocalDevice:
     def _run(self, command: Sequence[str], timeout_s: float) -> Ran:
         if not self._on:
             raise DeviceFailed("the device is off")
-        try:
-            done = subprocess.run(
-                command, cwd=self.home, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False,
-                env={**os.environ, **self._env},
-            )  # fmt: skip
-        except subprocess.TimeoutExpired as e:
-            raise DeviceTimeout(f"{command[-1]!r} has not ended within {timeout_s:.0f} s") from e
-        out, err = (raw.decode("utf-8", errors="replace") for raw in (done.stdout, done.stderr))
-        return Ran(code=done.returncode, out=out, err=err)
+        with subprocess.Popen(
+            command, cwd=self.home, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env={**os.environ, **self._env}, start_new_session=True,
+        ) as process:  # fmt: skip
+            self._commands.add(process)
+            try:
+                said = process.communicate(timeout=timeout_s)
+            except subprocess.TimeoutExpired as e:
+                raise DeviceTimeout(f"{command[-1]!r} has not ended within {timeout_s:.0f} s") from e
+            finally:
+                self._commands.discard(process)
+                _kill_group(process)
+        if process.returncode == -signal.SIGKILL and not self._on:
+            raise DeviceFailed("the power went")
+        out, err = (raw.decode("utf-8", errors="replace") for raw in said)
+        return Ran(code=process.returncode, out=out, err=err)
 
     # -- services ------------------------------------------------------------------------------------------------
 
@@ -294,6 +304,11 @@ class LocalDevice:
         return (known if name in known.record.members else enrol(self._broker_folder, name)).tls(name)
 
 
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
 def machine_facts() -> dict[str, str]:
     """This machine, for the report."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -303,6 +318,7 @@ def machine_facts() -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "memory": f"{memory / 2**30:.1f} GiB",
         "Python": platform.python_version(),
+        "load of the last 15 minutes": f"{os.getloadavg()[2]:.1f}",
     }
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 _LEAK_BYTES, _LEAK_EVERY_S = 1_000_000, 0.5
+_SLOW_MOVE_S = 3.0
 
 
 def outbox_forgets() -> None:
@@ -96,15 +97,13 @@ def throws_away_what_a_disk_refuses() -> None:
     from appliance.bus.outbox import Outbox  # noqa: PLC0415
     from appliance.errors import BusUnavailable  # noqa: PLC0415
 
-    real = Outbox.put
+    real = Outbox.put_many
 
-    def put(self: Any, *arguments: Any, **more: Any) -> Any:
-        try:
-            return real(self, *arguments, **more)
-        except BusUnavailable:
-            return None
+    def put_many(self: Any, envelopes: Any) -> None:
+        with contextlib.suppress(BusUnavailable):
+            real(self, envelopes)
 
-    Outbox.put = put  # type: ignore[method-assign]
+    Outbox.put_many = put_many  # type: ignore[method-assign]
 
 
 def heat_unseen() -> None:
@@ -193,6 +192,21 @@ def obeys_texts() -> None:
     OnePath._hear = hear  # type: ignore[method-assign]
 
 
+def writes_over_what_serves() -> None:
+    """A release is installed into the slot that serves, and takes its time."""
+    from appliance.slots.disk import Disk  # noqa: PLC0415
+    from appliance.slots.record import ProductRecord  # noqa: PLC0415
+
+    move = Disk.move_folder
+
+    def slowly(self: Any, source: Any, target: Any) -> None:
+        threading.Event().wait(_SLOW_MOVE_S)
+        move(self, source, target)
+
+    Disk.move_folder = slowly  # type: ignore[method-assign]
+    ProductRecord.inactive = property(lambda self: self.active or "a")  # type: ignore[assignment,method-assign]
+
+
 def open_broker() -> None:
     """The broker is provisioned so that whoever has a certificate may do everything."""
     from appliance.provision import broker  # noqa: PLC0415
@@ -222,6 +236,7 @@ SABOTAGES = MappingProxyType(
         "follows-its-receiver": follows_its_receiver,
         "obeys-texts": obeys_texts,
         "open-broker": open_broker,
+        "writes-over-what-serves": writes_over_what_serves,
     }
 )
 

@@ -40,18 +40,18 @@ def record(**more: object) -> Record:
     return Record(begun_ns=BEGUN, ended_ns=BEGUN + 30 * 10**9, lap_s=60.0, seed=7, **more)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["smoke", "acceptance", "soak", "adversary"])
+@pytest.mark.parametrize("name", ["smoke", "acceptance", "soak", "adversary", "upgrade"])
 def test_the_shipped_campaigns_make_sense(name: str) -> None:
     assert load(CAMPAIGNS / f"{name}.toml").campaign.name == name
 
 
 def test_each_fault_is_broken_somewhere_in_what_is_shipped() -> None:
-    campaigns = [load(CAMPAIGNS / f"{name}.toml").campaign for name in ("acceptance", "adversary")]
+    campaigns = [load(CAMPAIGNS / f"{name}.toml").campaign for name in ("acceptance", "adversary", "upgrade")]
     used = {step.fault for campaign in campaigns for trial in campaign.trials for step in trial.steps}
     assert used == set(FAULTS)
 
 
-@pytest.mark.parametrize("name", ["smoke", "acceptance", "adversary"])
+@pytest.mark.parametrize("name", ["smoke", "acceptance", "adversary", "upgrade"])
 def test_each_trial_names_a_broken_build_that_it_must_catch(name: str) -> None:
     assert [trial.name for trial in load(CAMPAIGNS / f"{name}.toml").campaign.trials if trial.sabotage is None] == []
 
