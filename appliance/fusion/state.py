@@ -21,6 +21,8 @@ from appliance.fusion.settings import FusionSettings, SensorModel
 from appliance.geodesy import LocalFrame
 
 MAX_DELETED: Final = 256
+DELETED_S: Final = 120.0
+"""A thing that late plots bring back within this time has its name again. Every snapshot has a copy of each."""
 _BEFORE_S: Final = 120.0
 """A thing first seen now may have been there a little earlier, unseen: so far back its past is guessed."""
 
@@ -159,6 +161,8 @@ class State:
         bank = self.core.bank
         if self.core.confirmed[slot]:
             self.deleted.append((t, self.nanoseconds(t), dossier, bank.mean[slot].copy(), bank.cov[slot].copy()))
+            while t - self.deleted[0][0] > DELETED_S:
+                self.deleted.popleft()
 
     def at(self, slot: int, t: float) -> tuple[Array, Array] | None:
         """Where the thing was or will be at ``t``: (east, north), covariance (2, 2); None long before it was seen."""

@@ -316,7 +316,8 @@ def watts(record: Record, _: Trial) -> Value:
 
 def _fact(record: Record, name: str, of: Callable[[list[float]], float]) -> Value:
     values = [one.facts[name] for one in record.happened if name in one.facts]
-    return (of(values), f"{len(values)} times") if values else (None, "no fault of this trial told it")
+    says = f"{len(values)} faults together" if len(values) > 1 else ""
+    return (of(values), says) if values else (None, "no fault of this trial told it")
 
 
 def _from_facts(name: str, of: Callable[[list[float]], float]) -> Callable[[Record, Trial], Value]:
@@ -362,6 +363,7 @@ MEASURES = MappingProxyType(
         "heat_missed": Measure(what="heat that the doctor did not see", unit="times", read=_from_facts("heat_missed", sum)),
         "moved_m": Measure(what="how far a deceived receiver moved the unit", unit="m", read=_from_facts("moved_m", max)),
         "intrusions": Measure(what="what a hostile client was let do", unit="acts", read=_from_facts("intrusions", sum)),
+        "upgrades_cut": Measure(what="installations that the power cut", unit="installations", read=_from_facts("upgrades_cut", sum)),
         "upgrade_unfinished": Measure(what="upgrades that no retry completed", unit="upgrades", read=_from_facts("upgrade_unfinished", sum)),
         "slots_broken": Measure(what="cuts after which no release could serve", unit="cuts", read=_from_facts("slots_broken", sum)),
     }

@@ -13,6 +13,7 @@ from appliance.domain import Entity, Plot
 from appliance.estimation.gaussian import is_positive_definite
 from appliance.fusion import Fusion
 from appliance.fusion.snapshots import snapshot
+from appliance.fusion.state import DELETED_S
 
 SECOND = 1_000_000_000
 Call = tuple[str, int, tuple[Plot, ...]]
@@ -186,3 +187,15 @@ def test_what_late_plots_have_had_read_again_is_gone_at_once(world: Any) -> None
         assert gc.collect() == 0
     finally:
         gc.enable()
+
+
+def test_what_is_gone_is_forgotten_after_two_minutes(world: Any) -> None:
+    fusion = world.fusion(confirmed_hold_s=2.0)
+    for k in range(1, 601):
+        t = k * SECOND
+        place = (-6000 + 300 * (k // 15 % 40), 3000)
+        seen = [world.radar(*place, t, "a")] if k % 15 < 8 else []
+        fusion.observe_plots("radar", t, seen, t)
+    ages = [600 - entry[0] for entry in fusion._state.deleted]
+    assert 5 <= len(ages) <= 10
+    assert max(ages) <= DELETED_S + 15

@@ -102,7 +102,7 @@ def upgrade_cut(bench: Bench, step: Step) -> Iterator[Facts]:
 
     ``amount`` is the number of cuts, spread evenly over what an undisturbed installation takes.
     """
-    facts: Facts = {"upgrade_unfinished": 0.0, "slots_broken": 0.0, "back_after_power_s": 0.0}
+    facts = dict.fromkeys(("upgrades_cut", "upgrade_unfinished", "slots_broken", "back_after_power_s"), 0.0)
     release = make_bundle(bench.kit.folder, lambda _: None, out="upgrade", version=NEW_VERSION)
     put_folder(bench.device, release.stick, UPGRADE)
     began = time.monotonic()
@@ -113,7 +113,7 @@ def upgrade_cut(bench: Bench, step: Step) -> Iterator[Facts]:
         if bench.device.appliance("bundle", "rollback", PRODUCT, "--state", STATE).code != 0:
             facts["slots_broken"] += 1.0  # the release before is gone
             break
-        _cut_while_installing(bench, took_s * (number + 0.5) / cuts)
+        facts["upgrades_cut"] += _cut_while_installing(bench, took_s * (number + 0.5) / cuts)
         began = time.monotonic()
         try:
             bench.strategy.revive()
@@ -125,20 +125,23 @@ def upgrade_cut(bench: Bench, step: Step) -> Iterator[Facts]:
     yield facts
 
 
-def _cut_while_installing(bench: Bench, after_s: float) -> None:
-    """Take the power away so long after an installation began; it ends with it, one way or another."""
-    installing = threading.Thread(target=_install, args=(bench.device,), name="installing", daemon=True)
+def _cut_while_installing(bench: Bench, after_s: float) -> bool:
+    """Take the power away so long after an installation began; whether that was before its end."""
+    ended = threading.Event()
+    installing = threading.Thread(target=_install, args=(bench.device, ended), name="installing", daemon=True)
+    bench.note_books()
     installing.start()
     time.sleep(after_s)
-    bench.note_books()
     bench.device.power_off()
     bench.strategy.state = "off"
     installing.join()
+    return not ended.is_set()
 
 
-def _install(device: Device) -> None:
-    with contextlib.suppress(DeviceFailed):
+def _install(device: Device, ended: threading.Event) -> None:
+    with contextlib.suppress(DeviceFailed):  # the power went
         device.appliance(*_INSTALL)
+        ended.set()
 
 
 def _completed(device: Device) -> bool:
