@@ -110,8 +110,8 @@ def upgrade_cut(bench: Bench, step: Step) -> Iterator[Facts]:
     took_s = time.monotonic() - began
     cuts = round(step.amount or CUTS)
     for number in range(cuts):
-        if bench.device.appliance("bundle", "rollback", PRODUCT, "--state", STATE).code != 0:
-            facts["slots_broken"] += 1.0  # the release before is gone
+        if not _went_back(bench.device):
+            facts["slots_broken"] += 1.0
             break
         facts["upgrades_cut"] += _cut_while_installing(bench, took_s * (number + 0.5) / cuts)
         began = time.monotonic()
@@ -142,6 +142,12 @@ def _install(device: Device, ended: threading.Event) -> None:
     with contextlib.suppress(DeviceFailed):  # the power went
         device.appliance(*_INSTALL)
         ended.set()
+
+
+def _went_back(device: Device) -> bool:
+    """Whether the release before serves again: an installation that wrote over it has nothing to go back to."""
+    ran = device.appliance("bundle", "rollback", PRODUCT, "--state", STATE)
+    return ran.code == 0 and NEW_VERSION not in _in_service(device)
 
 
 def _completed(device: Device) -> bool:
