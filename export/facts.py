@@ -19,6 +19,7 @@ from onnx import TensorProto, helper
 
 from appliance.bundles.network import MAX_MODEL_BYTES
 from appliance.errors import UsageError
+from appliance.host.files import read_at_most
 
 #: Weights; whole numbers of 32 and 64 bits are shapes, axes and indices.
 _WEIGHT_TYPES: Final = frozenset(
@@ -65,8 +66,7 @@ def read_model(path: Path) -> tuple[bytes, onnx.ModelProto]:
     Raises: UsageError for a file that cannot be read or is no ONNX.
     """
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_MODEL_BYTES + 1)
+        raw = read_at_most(path, MAX_MODEL_BYTES)
         model = onnx.load_model_from_string(raw)
     except OSError as e:
         raise UsageError(f"{path}: no such file, or not to be read: {e.strerror}") from e

@@ -36,6 +36,7 @@ from appliance.bundles.manifest import MAX_MANIFEST_BYTES, FixedSize, Manifest, 
 from appliance.bundles.network import MAX_MODEL_BYTES, look_into
 from appliance.bundles.release import Role
 from appliance.errors import UsageError
+from appliance.host.files import read_at_most
 from appliance.inference.prepare import Preparer, lay_out, require_picture
 from appliance.inference.runner import Runner, open_runner
 
@@ -243,7 +244,6 @@ def _digest(path: Path) -> str:
 
 def _read(path: Path, most: int) -> bytes:
     try:
-        with path.open("rb") as file:
-            return file.read(most + 1)
+        return read_at_most(path, most)
     except OSError as e:
         raise UsageError(f"{path}: no such file, or not to be read: {e.strerror}") from e

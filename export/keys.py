@@ -31,6 +31,7 @@ from securesystemslib.signer._crypto_signer import CryptoSigner
 from appliance.bundles.metadata import KEY_SCHEME
 from appliance.bundles.tuf7 import SSlibKey
 from appliance.errors import IdentityRefused, UsageError
+from appliance.host.files import read_at_most
 from appliance.host.token import SCHEME, get_datum, open_token, put_datum
 from appliance.sealing.lock import Wrapped, in_token, out_of_token
 
@@ -167,8 +168,7 @@ def public_path(path: Path) -> Path:
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_KEY_BYTES + 1)
+        raw = read_at_most(path, MAX_KEY_BYTES)
     except OSError as e:
         raise UsageError(f"{path}: {e.strerror}") from e
     if len(raw) > MAX_KEY_BYTES:

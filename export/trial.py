@@ -7,6 +7,7 @@ from pathlib import Path
 
 from appliance.bundles.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from appliance.errors import UsageError
+from appliance.host.files import read_at_most
 from appliance.inference.detector import Detector
 from appliance.inference.runner import open_runner
 from export.agreement import Box
@@ -20,8 +21,7 @@ def read_manifest(path: Path) -> Manifest:
     Raises: UsageError where it cannot be read; BundleRefused where the device would refuse it.
     """
     try:
-        with path.open("rb") as file:
-            return parse_manifest(file.read(MAX_MANIFEST_BYTES + 1))
+        return parse_manifest(read_at_most(path, MAX_MANIFEST_BYTES))
     except OSError as e:
         raise UsageError(f"{path}: no such file, or not to be read: {e.strerror}") from e
 

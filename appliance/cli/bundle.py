@@ -19,6 +19,7 @@ from appliance.bundles.release import Release
 from appliance.cli.output import errors, note, print_json, print_line
 from appliance.cli.places import STATE
 from appliance.errors import UsageError
+from appliance.host.files import read_at_most
 from appliance.slots import Slots
 from appliance.slots import verify as slots_verify
 from appliance.slots.inspect import inspect as inspect_media
@@ -47,8 +48,7 @@ def trust(
 ) -> None:
     """Give a new device its root of trust, once."""
     try:
-        with root.open("rb") as file:
-            raw = file.read(MAX_ROOT_BYTES + 1)
+        raw = read_at_most(root, MAX_ROOT_BYTES)
     except OSError as e:
         raise UsageError(f"{root}: {e.strerror}") from e
     signers = Slots(state).provision(raw, unit=unit, groups=group)

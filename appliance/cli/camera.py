@@ -20,6 +20,7 @@ from appliance.config import load_mission
 from appliance.daemon.plan import camera_model
 from appliance.domain import DetectedFrame, Geodetic, Plot
 from appliance.errors import BadRecord, UsageError
+from appliance.host.files import read_at_most
 from appliance.recorder import Recording, open_recording
 from appliance.tracking.calibration import MAX_POINTS, Calibration, KnownPoint, calibrate
 from appliance.tracking.optics import CameraModel
@@ -99,8 +100,7 @@ def _from_recording(recording: Recording, name: str, *, focal: bool) -> Calibrat
 def read_points(path: Path, ground_m: float) -> list[KnownPoint]:
     """Known points of a CSV file with a header line. Raises UsageError with the line."""
     try:
-        with path.open("rb") as file:
-            text = file.read(MAX_BYTES + 1).decode("utf-8-sig")
+        text = read_at_most(path, MAX_BYTES).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as e:
         raise UsageError(f"{path}: expected a CSV file in UTF-8; {e}") from e
     if len(text) > MAX_BYTES:

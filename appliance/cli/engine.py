@@ -33,6 +33,7 @@ from appliance.engines.progress import Progress as BuildProgress
 from appliance.engines.store import EngineStore, Listed, NotStored, StoredEngine, file_name
 from appliance.errors import BundleRefused, EngineUnavailable, UsageError
 from appliance.host.clock import now_ns
+from appliance.host.files import read_at_most
 from appliance.inference.runner import open_runner
 from appliance.slots import ActiveModel, Slots
 
@@ -247,8 +248,7 @@ def _limits(
 
 def _read(path: Path, limit: int) -> bytes:
     try:
-        with path.open("rb") as file:
-            return file.read(limit + 1)
+        return read_at_most(path, limit)
     except OSError as e:
         raise UsageError(f"{path}: {e.strerror}") from e
 

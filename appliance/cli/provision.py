@@ -19,6 +19,7 @@ from appliance.cli.places import STATE
 from appliance.config import load_mission
 from appliance.doctor import Finding, examine
 from appliance.errors import ConfigError, UsageError
+from appliance.host.files import read_at_most
 from appliance.host.tpm import AUTOMATIC, has_tpm, seal
 from appliance.provision import (
     MAX_CONNECTIONS,
@@ -301,7 +302,6 @@ def _installed_plugin() -> Path:
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as handle:
-            return handle.read(MAX_CSR_BYTES + 1)
+        return read_at_most(path, MAX_CSR_BYTES)
     except OSError as e:
         raise UsageError(f"{path}: expected a readable file; {e.strerror}") from e

@@ -18,6 +18,7 @@ from appliance.config.mission import Bus, FeedTable, Lens, Mission
 from appliance.errors import ApplianceError, Fault, IdentityRefused
 from appliance.feeds.uris import SCHEMES, parse_uri
 from appliance.host.credentials import is_credential
+from appliance.host.files import read_at_most
 from appliance.sealing.identity import MAX_IDENTITY_BYTES, PrivateIdentity, PublicIdentity, StoredIdentity
 
 Resolve = Callable[[str], Path]
@@ -89,8 +90,7 @@ def _identity_fault(
     path: Path, read: Callable[[bytes], PublicIdentity], kind: str, name: str | None = None
 ) -> str | None:
     try:
-        with path.open("rb") as handle:
-            identity = read(handle.read(MAX_IDENTITY_BYTES + 1))
+        identity = read(read_at_most(path, MAX_IDENTITY_BYTES))
     except OSError as e:
         return f"{path} ({e.strerror})"
     except ApplianceError as e:

@@ -21,6 +21,7 @@ from appliance.config.faults import faults_of
 from appliance.config.lines import key_lines, line_of
 from appliance.config.mission import Mission
 from appliance.errors import ConfigError, Fault
+from appliance.host.files import read_at_most
 
 #: A mission is written by hand; anything larger is not one.
 MAX_MISSION_BYTES: Final = 1_000_000
@@ -84,8 +85,7 @@ def _require_short_keys(text: str) -> None:
 def _read(path: Path) -> str:
     fault: str
     try:
-        with path.open("rb") as handle:
-            raw = handle.read(MAX_MISSION_BYTES + 1)
+        raw = read_at_most(path, MAX_MISSION_BYTES)
         if len(raw) <= MAX_MISSION_BYTES:
             return raw.decode("utf-8")
         fault = f"more than {MAX_MISSION_BYTES} bytes"

@@ -23,7 +23,7 @@ from typing import Final
 
 from appliance.config import LoadedMission, load_mission
 from appliance.errors import ApplianceError, IdentityRefused
-from appliance.host.files import write_whole
+from appliance.host.files import read_at_most, write_whole
 from appliance.pipeline.views import VIEWS, View
 from appliance.sealing import PublicIdentity
 from appliance.sealing.identity import MAX_IDENTITY_BYTES
@@ -151,8 +151,7 @@ def _announced(public: Path, named: PublicIdentity, taken: Successor | None) -> 
 
 
 def _read(path: Path) -> bytes:
-    with path.open("rb") as handle:
-        return handle.read(MAX_IDENTITY_BYTES + 1)
+    return read_at_most(path, MAX_IDENTITY_BYTES)
 
 
 def _stamp(path: Path) -> Stamp:

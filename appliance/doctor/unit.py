@@ -16,6 +16,7 @@ from appliance.doctor.finding import Finding, listed
 from appliance.errors import ApplianceError, IdentityRefused, Refused
 from appliance.host import tpm
 from appliance.host.credentials import is_credential
+from appliance.host.files import read_at_most
 from appliance.host.machine import Room, Zone
 from appliance.provision.unit import PLAIN, kept
 from appliance.sealing import PublicIdentity
@@ -146,12 +147,10 @@ def judge_recipients(paths: Iterable[Path], taken: Path) -> Finding:
     faults: list[str] = []
     for path in paths:
         try:
-            with path.open("rb") as file:
-                public = PublicIdentity.from_json(file.read(MAX_IDENTITY_BYTES + 1))
+            public = PublicIdentity.from_json(read_at_most(path, MAX_IDENTITY_BYTES))
             record = taken / f"{lineage(public)}.json"
             if record.exists():
-                with record.open("rb") as file:
-                    public = Successor.from_json(file.read(MAX_IDENTITY_BYTES + 1), public).identity
+                public = Successor.from_json(read_at_most(record, MAX_IDENTITY_BYTES), public).identity
             names.append(f"{public.name} ({public.fingerprint[:16]})")
         except OSError as e:
             faults.append(f"{path}: {e.strerror}")

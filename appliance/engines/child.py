@@ -26,7 +26,7 @@ from appliance.engines.nvidia import Flavour, tensorrt_module
 from appliance.engines.profiles import ShapeRange
 from appliance.engines.progress import Progress, ProgressTree
 from appliance.errors import EngineUnavailable
-from appliance.host.files import write_whole
+from appliance.host.files import read_at_most, write_whole
 
 MAX_ORDER_BYTES: Final = 1024 * 1024
 MAX_CACHE_BYTES: Final = 256 * 1024 * 1024
@@ -197,8 +197,7 @@ def _read_cache(path: Path | None) -> bytes:
     if path is None:
         return b""
     try:
-        with path.open("rb") as file:
-            blob = file.read(MAX_CACHE_BYTES + 1)
+        blob = read_at_most(path, MAX_CACHE_BYTES)
     except OSError:
         return b""
     return blob if len(blob) <= MAX_CACHE_BYTES else b""

@@ -18,6 +18,7 @@ from appliance.bundles.answers import Worst, check_data, compare, inputs_of, wor
 from appliance.bundles.golden import GOLDEN_DATA_FILE, GOLDEN_FILE, MAX_GOLDEN_BYTES, Case, Golden, parse_golden
 from appliance.bundles.manifest import Manifest
 from appliance.errors import EngineUnavailable
+from appliance.host.files import read_at_most
 from appliance.inference.runner import Runner
 
 NO_GOLDENS: Final = "no golden outputs to compare with"
@@ -53,8 +54,7 @@ def goldens_of(folder: Path, model_sha384: str, manifest: Manifest) -> Goldens |
     Raises ``BundleRefused`` (``golden``), ``EngineUnavailable`` where they cannot be read.
     """
     try:
-        with (folder / GOLDEN_FILE).open("rb") as file:
-            raw = file.read(MAX_GOLDEN_BYTES + 1)
+        raw = read_at_most(folder / GOLDEN_FILE, MAX_GOLDEN_BYTES)
         golden = parse_golden(raw, model_sha384=model_sha384, manifest=manifest)
         with (folder / GOLDEN_DATA_FILE).open("rb") as file:
             data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))

@@ -1,10 +1,22 @@
-"""Files that are whole or absent, and directories that are ours alone."""
+"""Files that are written whole or not at all, and read to a limit."""
 
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from pathlib import Path
+
+
+def read_at_most(path: Path, most: int) -> bytes:
+    """A file's content, or its first ``most`` + 1 bytes, by which the caller sees that it is longer.
+
+    Takes memory for what is there, not for what might be: a device of 2 GiB cannot promise 2 GiB to one read. Raises:
+    OSError.
+    """
+    with path.open("rb") as file:
+        there = os.fstat(file.fileno())
+        return file.read((min(there.st_size, most) if stat.S_ISREG(there.st_mode) else most) + 1)
 
 
 def write_whole(path: Path, data: bytes, *, mode: int = 0o644) -> None:

@@ -17,6 +17,7 @@ from msgspec import Meta
 
 from appliance.config.faults import faults_of
 from appliance.errors import ConfigError, Fault
+from appliance.host.files import read_at_most
 
 _T = TypeVar("_T")
 MAX_DEVICE_BYTES: Final = 64 * 1024
@@ -125,8 +126,7 @@ def parse_device(raw: bytes, file: str) -> Device:
 def read_device(path: Path) -> Device:
     """Reads a device file from the disk. Raises: ConfigError."""
     try:
-        with path.open("rb") as file:
-            return parse_device(file.read(MAX_DEVICE_BYTES + 1), str(path))
+        return parse_device(read_at_most(path, MAX_DEVICE_BYTES), str(path))
     except OSError as e:
         fault = Fault(file=str(path), key="(file)", found=e.strerror or str(e), expected="a readable device file")
         raise ConfigError((fault,)) from e

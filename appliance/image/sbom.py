@@ -21,6 +21,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from appliance.errors import UsageError
+from appliance.host.files import read_at_most
 from appliance.image.device import Device
 from appliance.image.overlay import ImageFile
 from appliance.image.pack import digest
@@ -87,8 +88,7 @@ def read_packages(path: Path) -> tuple[Package, ...]:
     Raises: UsageError with the line that is none.
     """
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_PACKAGES_BYTES + 1)
+        raw = read_at_most(path, MAX_PACKAGES_BYTES)
     except OSError as e:
         raise UsageError(f"{path}: {e.strerror}") from e
     if len(raw) > MAX_PACKAGES_BYTES:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from appliance.errors import UsageError
-from appliance.host.files import write_whole
+from appliance.host.files import read_at_most, write_whole
 
 PRIVATE: Final = 0o600
 PUBLIC: Final = 0o644
@@ -43,8 +43,7 @@ class Folder:
     def read(self, name: str) -> bytes | None:
         """A file's content, None where it is not there. Raises UsageError where it cannot be read."""
         try:
-            with self.path(name).open("rb") as handle:
-                return handle.read(MAX_FILE_BYTES + 1)
+            return read_at_most(self.path(name), MAX_FILE_BYTES)
         except FileNotFoundError:
             return None
         except OSError as e:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from appliance.errors import IdentityRefused, UsageError
-from appliance.host.files import write_whole
+from appliance.host.files import read_at_most, write_whole
 from appliance.provision.authority import MAX_CSR_BYTES, read_csr
 from appliance.provision.broker import Provisioned, enrol, provision
 from appliance.provision.configuration import BrokerSettings
@@ -201,8 +201,7 @@ def _give_state(places: Places) -> None:
 
 def _read(path: Path, most: int) -> bytes:
     try:
-        with path.open("rb") as file:
-            content = file.read(most + 1)
+        content = read_at_most(path, most)
     except OSError as e:
         raise UsageError(f"{path}: expected a readable file; {e.strerror}") from e
     if len(content) > most:

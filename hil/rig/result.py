@@ -14,7 +14,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA87PrivateKey, MLDSA87PublicKey
 
 from appliance.errors import Refused
-from appliance.host.files import write_whole
+from appliance.host.files import read_at_most, write_whole
 from hil.rig.record import Happened
 from hil.rig.verdict import Outcome, Reading
 
@@ -81,8 +81,7 @@ def read_signed(path: Path, key: MLDSA87PublicKey | None = None) -> Result:
     Raises Refused ("rig-result") for another content, key or form.
     """
     try:
-        with path.open("rb") as handle:
-            raw = handle.read(MAX_RESULT_BYTES + 1)
+        raw = read_at_most(path, MAX_RESULT_BYTES)
         signature = path.with_name(path.name + ".sig").read_bytes()
         beside = MLDSA87PublicKey.from_public_bytes(path.with_name(path.name + ".pub").read_bytes())
         (key or beside).verify(signature, raw, context=CONTEXT)

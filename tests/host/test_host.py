@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import os
 import socket
+import threading
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
 from appliance.host.clock import clock_state, now_ns
-from appliance.host.files import write_whole
+from appliance.host.files import read_at_most, write_whole
 from appliance.host.notify import notify
 
 
@@ -22,6 +25,25 @@ def test_a_file_is_written_whole_with_its_mode(tmp_path: Path) -> None:
     assert path.read_bytes() == b"second"
     assert path.stat().st_mode & 0o777 == 0o600
     assert [p.name for p in path.parent.iterdir()] == ["key.json"]
+
+
+def test_a_file_is_read_to_a_limit_and_memory_is_taken_for_what_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "key.json"
+    path.write_bytes(b"0123456789")
+    assert read_at_most(path, 10) == b"0123456789"
+    assert read_at_most(path, 4) == b"01234"
+    tracemalloc.start()
+    try:
+        assert read_at_most(path, 2**33) == b"0123456789"
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+    pipe = tmp_path / "pipe"  # has no size to go by: `--passphrase-file <(…)` is one
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(b"secret",))
+    writer.start()
+    assert read_at_most(pipe, 100) == b"secret"
+    writer.join()
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,18 @@ def test_a_model_opens_from_a_file_too(
     path = tmp_path / "model.onnx"
     path.write_bytes(answering(outputs))
     assert "CPU" in open_runner(path, manifest()).provider
+
+
+def test_a_device_of_two_gigabytes_opens_a_small_model(repository: Path) -> None:
+    script = (
+        "import resource; from pathlib import Path; limit = 1900 * 1024**2\n"
+        "from appliance.inference.runner import open_runner; from appliance.bundles.manifest import parse_manifest\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
+        "folder = Path('models/harbour'); manifest = parse_manifest((folder / 'model.json').read_bytes())\n"
+        "print(open_runner(folder / 'harbour.onnx', manifest).provider)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=repository, capture_output=True, text=True, check=False)
+    assert "CPUExecutionProvider" in done.stdout, done.stderr
 
 
 def test_a_missing_file_is_unavailable(tmp_path: Path, manifest: Callable[..., Any]) -> None:
