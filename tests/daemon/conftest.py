@@ -86,21 +86,35 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    device = generate("device", UNIT)
-    (tmp_path / "device.json").write_text(device.to_json())
-    (tmp_path / "device.public.json").write_text(device.public.to_json())
-    for name in ("ops", "stranger"):
-        identity = generate("recipient", name)
-        (tmp_path / f"{name}.json").write_text(identity.to_json())
-        (tmp_path / f"{name}.public.json").write_text(identity.public.to_json())
-    (tmp_path / "inbox").mkdir()
-    made = House(tmp_path)
-    yield made
-    for child in made.children:
+def make_house(tmp_path: Path) -> Iterator[Callable[[str], House]]:
+    """Makes a unit in a folder of ``tmp_path``; what it has started ends with the test."""
+    made: list[House] = []
+
+    def make(folder: str) -> House:
+        home = tmp_path / folder
+        home.mkdir(exist_ok=True)
+        for kind, name, file in (
+            ("device", UNIT, "device"),
+            ("recipient", "ops", "ops"),
+            ("recipient", "stranger", "stranger"),
+        ):
+            identity = generate(kind, name)
+            (home / f"{file}.json").write_text(identity.to_json())
+            (home / f"{file}.public.json").write_text(identity.public.to_json())
+        (home / "inbox").mkdir()
+        made.append(House(home))
+        return made[-1]
+
+    yield make
+    for child in (child for house in made for child in house.children):
         if child.poll() is None:
             child.kill()
         child.wait(30)
+
+
+@pytest.fixture
+def house(make_house: Callable[[str], House]) -> House:
+    return make_house(".")
 
 
 @pytest.fixture
