@@ -18,8 +18,9 @@ def why_not() -> str | None:
     for tool in ("swtpm", "systemd-creds"):
         if shutil.which(tool) is None:
             return f"{tool} is not installed"
-    if not list(Path("/usr/lib").glob("*/libtss2-tcti-swtpm.so.0")):
-        return "libtss2-tcti-swtpm0 is not installed (it comes with tpm2-tools)"
+    for library in ("tcti-swtpm", "esys", "rc", "mu"):
+        if not list(Path("/usr/lib").glob(f"*/libtss2-{library}.so.0")):
+            return f"libtss2-{library} is not installed (it comes with tpm2-tools)"
     return None
 
 
