@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from appliance.estimation.compiled import compiled
+from appliance.estimation.compiled import compiled, leaf
 from appliance.estimation.gaussian import Array
 
 Index = npt.NDArray[np.int64]
@@ -41,7 +41,7 @@ def assign(starts: Index, columns: Index, gains: Array, column_count: int) -> In
     return column_of
 
 
-@compiled
+@leaf
 def _relax(
     row: int, base: float, starts: Index, columns: Index, gains: Array, column_count: int,
     v: Array, distance: Array, before: Index, done: npt.NDArray[np.bool_], touched: Index, count: int,
@@ -60,7 +60,7 @@ def _relax(
     return count
 
 
-@compiled
+@leaf
 def _row_dual(row: int, starts: Index, columns: Index, gains: Array, column_count: int, column: int, v: Array) -> float:
     """Cost minus column dual of the pair that ``row`` holds now."""
     if column >= column_count:
@@ -71,7 +71,7 @@ def _row_dual(row: int, starts: Index, columns: Index, gains: Array, column_coun
     return 0.0
 
 
-@compiled
+@leaf
 def _augment(
     start: int, starts: Index, columns: Index, gains: Array, column_count: int, row_of: Index, column_of: Index,
     v: Array, distance: Array, before: Index, done: npt.NDArray[np.bool_], touched: Index,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from appliance.estimation.bank import POSITION, Bank, Index, Look, Moves, Sight
-from appliance.estimation.compiled import compiled
+from appliance.estimation.compiled import compiled, inlined, leaf
 from appliance.estimation.gaussian import MANOEUVRE_S, Array, wrap
 
 LATE_MISS_S = 2.0
@@ -47,12 +47,12 @@ class Gated(NamedTuple):
     near: Index
 
 
-@compiled
+@leaf
 def _normal_cdf(x: float) -> float:
     return 0.5 * math.erfc(-x * 0.7071067811865476)
 
 
-@compiled
+@inlined
 def in_view(east: float, north: float, sigma: float, sight: Sight) -> float:
     """The chance that a thing about here (1-sigma each way) is in view; edges are soft by that sigma."""
     if sight.everywhere:
@@ -71,7 +71,7 @@ def in_view(east: float, north: float, sigma: float, sight: Sight) -> float:
     return chance
 
 
-@compiled
+@inlined
 def fade(bank: Bank, slot: int, t: float, survival_s: float) -> None:
     """Bring existence to ``t``: things leave at a steady rate."""
     dt = t - bank.odds_s[slot]
@@ -83,7 +83,7 @@ def fade(bank: Bank, slot: int, t: float, survival_s: float) -> None:
     bank.odds_s[slot] = t
 
 
-@compiled
+@inlined
 def _rough(bank: Bank, slot: int, t: float, noise: float) -> Rough:
     """Where a state is about to be: east, north, and the variances of each, without the models' detail."""
     dt = max(t - bank.time_s[slot], 0.0)
@@ -107,7 +107,7 @@ def _by_east(look: Look) -> tuple[Index, int]:
     return np.argsort(keys), places
 
 
-@compiled
+@inlined
 def _first_east(look: Look, order: Index, count: int, east: float) -> int:
     """The first of the ``count`` positions, sorted by east, that does not lie west of ``east``."""
     low, high = 0, count
@@ -120,7 +120,7 @@ def _first_east(look: Look, order: Index, count: int, east: float) -> int:
     return low
 
 
-@compiled
+@inlined
 def _candidates(
     bank: Bank, slot: int, rough: Rough, t: float, look: Look, order: Index, positions: int, widest: Array, gate: float,
     out: Index,
@@ -163,7 +163,7 @@ def _widest(look: Look, t: float) -> Array:
     return out
 
 
-@compiled
+@inlined
 def remember(bank: Bank, slot: int, step_s: float) -> None:
     """Keep where the thing was, at most once every ``step_s``, in a ring."""
     count = bank.past_next[slot]
@@ -172,12 +172,13 @@ def remember(bank: Bank, slot: int, step_s: float) -> None:
         return
     row = bank.past[slot, count % size]
     row[0] = bank.time_s[slot]
-    row[1:5] = bank.mean[slot]
+    for a in range(4):
+        row[1 + a] = bank.mean[slot, a]
     row[5], row[6], row[7] = bank.cov[slot, 0, 0], bank.cov[slot, 0, 1], bank.cov[slot, 1, 1]
     bank.past_next[slot] = count + 1
 
 
-@compiled
+@inlined
 def miss(bank: Bank, slot: int, t: float, seen: float, sight: Sight, looked: Array) -> None:
     """Hold it against the state that a look at its place did not show it, where that means anything."""
     share = 1.0

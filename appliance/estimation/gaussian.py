@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from appliance.estimation.compiled import compiled
+from appliance.estimation.compiled import compiled, leaf
 
 Array = npt.NDArray[np.float64]
 LOG_2PI = math.log(2.0 * math.pi)
@@ -27,7 +27,7 @@ TURN_S = 15.0
 """A turn at three degrees a second has gone half a circle by then."""
 
 
-@compiled
+@leaf
 def symmetrise(p: Array) -> None:
     """Make ``p`` exactly symmetric: the mean of it and its transpose, in place."""
     for i in range(p.shape[0]):
@@ -52,7 +52,7 @@ def is_positive_definite(p: Any) -> bool:
     return True
 
 
-@compiled
+@leaf
 def steps(dt: float, q: float, turn: float, out: Array) -> None:
     """The numbers of a prediction over ``dt`` ≥ 0 s into ``out`` (7,): how velocity moves the place (s, c) and turns
     (sin, cos), and the noise of place, of place with velocity, and of velocity.
@@ -70,7 +70,7 @@ def steps(dt: float, q: float, turn: float, out: Array) -> None:
     out[4], out[5], out[6] = q * dt * m * m / 3.0, q * m * m / 2.0, q * m
 
 
-@compiled
+@leaf
 def move(x: Array, p: Array, step: Array) -> None:
     """x ← F·x; P ← F·P·Fᵀ + Q, in place, symmetric; ``step`` (7,) is what `steps` wrote. F = [[I, A], [0, B]]."""
     s, c, sin, cos = step[0], step[1], step[2], step[3]
@@ -109,7 +109,7 @@ def predict_cv(x: Array, p: Array, dt: float, q: float) -> None:
     predict_turn(x, p, dt, q, 0.0)
 
 
-@compiled
+@leaf
 def _joseph_pair(p: Array, ph: Array, gain: Array, h: tuple[float, float], r: Array) -> None:
     """P ← (I − KH)·P·(I − KH)ᵀ + K·R·Kᵀ with H = [a·I, b·I], in place; ``ph`` (P·Hᵀ) is overwritten."""
     a, b = h
@@ -128,7 +128,7 @@ def _joseph_pair(p: Array, ph: Array, gain: Array, h: tuple[float, float], r: Ar
             p[j, i] = p[i, j]
 
 
-@compiled
+@leaf
 def update_pair(x: Array, p: Array, z: tuple[float, float], h: tuple[float, float], r: Array, work: Array) -> float:
     """A measurement ``z`` = a·place + b·velocity (``h`` = (a, b)) with noise ``r`` (2, 2); the log-likelihood.
 
@@ -179,7 +179,7 @@ def update_single(x: Array, p: Array, h: Array, innovation: float, r: float) -> 
     return float(-0.5 * innovation * innovation / s - 0.5 * LOG_2PI - 0.5 * math.log(s))
 
 
-@compiled
+@leaf
 def wrap(angle: float) -> float:
     """``angle`` in radians brought to (−π, π]."""
     return math.atan2(math.sin(angle), math.cos(angle))

@@ -15,14 +15,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from appliance.estimation.compiled import compiled
+from appliance.estimation.compiled import compiled, leaf
 from appliance.estimation.gaussian import Array, move, steps
 
 MIN_WEIGHT = 1e-6
 """A model never dies: at the next manoeuvre it must be able to come back."""
 
 
-@compiled
+@leaf
 def _switching(dt: float, rates: Array, i: int, j: int) -> float:
     """The probability of model ``j`` after ``dt`` from model ``i``. Exact for two models, first order for more."""
     count = rates.shape[0]
@@ -36,7 +36,7 @@ def _switching(dt: float, rates: Array, i: int, j: int) -> float:
     return float(1.0 - away if i == j else away / (count - 1))
 
 
-@compiled
+@leaf
 def _mix_into(x: Array, p: Array, part: Array, x_out: Array, p_out: Array) -> None:
     """The Gaussian with the first two moments of the mixture of (x, p) weighted by ``part``."""
     for a in range(4):
@@ -67,7 +67,7 @@ def no_steps(count: int) -> Steps:
     return Steps(np.full(1, -1.0), np.empty((count, count)), np.empty((count, 7)))
 
 
-@compiled
+@leaf
 def prepare(dt: float, noise: Array, turns: Array, rates: Array, steps_: Steps) -> None:
     """Fill ``steps_`` for ``dt`` ≥ 0 s, unless it is so already."""
     if steps_.dt[0] == dt:
@@ -79,7 +79,7 @@ def prepare(dt: float, noise: Array, turns: Array, rates: Array, steps_: Steps) 
         steps(dt, noise[i], turns[i], steps_.motions[i])
 
 
-@compiled
+@leaf
 def advance(x: Array, p: Array, w: Array, steps_: Steps, x_out: Array, p_out: Array, w_out: Array, part: Array) -> None:
     """Mix and predict into the ``_out`` arrays; the inputs stay. ``part`` (M,) is scratch."""
     count = w.shape[0]
@@ -106,13 +106,13 @@ def predict(
     advance(x, p, w, ahead, x_out, p_out, w_out, np.empty(w.shape[0]))
 
 
-@compiled
+@leaf
 def merge(x: Array, p: Array, w: Array, x_out: Array, p_out: Array) -> None:
     """The one Gaussian that stands for all models: (M, 4), (M, 4, 4), (M,) → (4,), (4, 4)."""
     _mix_into(x, p, w, x_out, p_out)
 
 
-@compiled
+@leaf
 def reweigh(w: Array, log_likelihood: Array) -> float:
     """Weights after a measurement, in place; returns the log-likelihood of the mixture."""
     best = log_likelihood.max()

@@ -6,10 +6,8 @@ says, or zero with a stated doubt. It ends when it is not believed, unseen for t
 
 from __future__ import annotations
 
-import numpy as np
-
 from appliance.estimation.bank import NEVER, NONE, Bank, Index, Look, Moves, Rules
-from appliance.estimation.compiled import compiled
+from appliance.estimation.compiled import compiled, leaf
 from appliance.estimation.gating import fade, remember
 
 
@@ -48,13 +46,12 @@ def begin(bank: Bank, look: Look, j: int, rules: Rules, log_odds: float) -> int:
     return int(slot)
 
 
-@compiled
-def end(bank: Bank, moves: Moves, rules: Rules, t: float) -> Index:
-    """Fade all to ``t``, mark the believed, drop those that are not to be kept; returns the dropped, oldest first.
+@leaf
+def end(bank: Bank, moves: Moves, rules: Rules, t: float, gone: Index) -> int:
+    """Fade all to ``t``, mark the believed, drop those that are not to be kept into ``gone``, oldest first; how many.
 
     What a dropped slot held stands in the arrays until a state begins there.
     """
-    gone = np.empty(bank.counts[0], np.int64)
     count, kept = 0, 0
     for k in range(bank.counts[0]):
         slot = bank.live[k]
@@ -74,4 +71,4 @@ def end(bank: Bank, moves: Moves, rules: Rules, t: float) -> Index:
             bank.live[kept] = slot
             kept += 1
     bank.counts[0], bank.counts[1] = kept, bank.counts[1] + count
-    return gone[:count]
+    return count

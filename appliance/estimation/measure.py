@@ -59,20 +59,31 @@ def _finish(j: int, ee: float, en: float, nn: float, furthest_m: float, z: Array
     return FINE
 
 
-@compiled
 def positions(values: Array, cov: Array, furthest_m: float) -> tuple[Array, Array, Index]:
     """Places (J, 2) in local metres and covariances (J, 2, 2) → (z, r, verdict)."""
-    z, r, verdict = values.copy(), np.zeros(cov.shape), np.zeros(values.shape[0], np.int64)
-    for j in range(values.shape[0]):
-        en = 0.5 * (cov[j, 0, 1] + cov[j, 1, 0])
-        verdict[j] = _finish(j, cov[j, 0, 0], en, cov[j, 1, 1], furthest_m, z, r)
+    z, r, verdict = values.copy(), np.zeros(cov.shape), np.zeros(len(values), np.int64)
+    _positions(cov, furthest_m, z, r, verdict)
     return z, r, verdict
 
 
 @compiled
+def _positions(cov: Array, furthest_m: float, z: Array, r: Array, verdict: Index) -> None:
+    for j in range(z.shape[0]):
+        en = 0.5 * (cov[j, 0, 1] + cov[j, 1, 0])
+        verdict[j] = _finish(j, cov[j, 0, 0], en, cov[j, 1, 1], furthest_m, z, r)
+
+
 def ranges_and_bearings(values: Array, cov: Array, origin: Array, furthest_m: float) -> tuple[Array, Array, Index]:
     """(range, bearing) (J, 2) seen from ``origin`` (J, 2), covariances (J, 2, 2) → (z, r, verdict)."""
-    z, r, verdict = np.zeros(values.shape), np.zeros(cov.shape), np.zeros(values.shape[0], np.int64)
+    z, r, verdict = np.zeros(values.shape), np.zeros(cov.shape), np.zeros(len(values), np.int64)
+    _ranges_and_bearings(values, cov, origin, furthest_m, z, r, verdict)
+    return z, r, verdict
+
+
+@compiled
+def _ranges_and_bearings(
+    values: Array, cov: Array, origin: Array, furthest_m: float, z: Array, r: Array, verdict: Index
+) -> None:
     for j in range(values.shape[0]):
         rr, rb, bb = cov[j, 0, 0], 0.5 * (cov[j, 0, 1] + cov[j, 1, 0]), cov[j, 1, 1]
         if not (0.0 <= values[j, 0] <= furthest_m and abs(values[j, 1]) < math.inf):
@@ -84,7 +95,6 @@ def ranges_and_bearings(values: Array, cov: Array, origin: Array, furthest_m: fl
         east, north, ee, en, nn = polar_to_local(values[j, 0], values[j, 1], rr, rb, bb)
         z[j, 0], z[j, 1] = origin[j, 0] + east, origin[j, 1] + north
         verdict[j] = _finish(j, ee, en, nn, furthest_m, z, r)
-    return z, r, verdict
 
 
 def grounded(values: Array, cov: Array) -> tuple[Array, Array, Index]:

@@ -16,26 +16,25 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from appliance.estimation.assignment import assign
 from appliance.estimation.bank import BEARING, NONE, POSITION, Bank, Index, Look, Moves, Rules, Sight
-from appliance.estimation.compiled import compiled
+from appliance.estimation.compiled import compiled, inlined, leaf
 from appliance.estimation.gating import LEAST_SEEN, Gated, gate, miss, remember
 from appliance.estimation.gaussian import LOG_2PI, Array, update_pair, update_single, wrap
 from appliance.estimation.imm import advance, merge, no_steps, prepare, reweigh
 from appliance.estimation.lifecycle import begin, end
 
+UPDATED, SECOND, BEGUN = 0, 1, 2
+"""Columns of `Outcome.slots`: that the plot updated; the next best that could have taken it; that it began."""
+
 
 class Outcome(NamedTuple):
-    """What became of each plot (J,), and which states ended."""
+    """What became of each plot, and of states. Its arrays are the caller's: numba is slow to hand out new ones."""
 
-    slot: Index  #: that it updated, or NONE
-    llr: Array  #: its log-likelihood ratio
-    second: Index  #: the next best slot that could have taken it, or NONE
-    second_llr: Array
-    begun: Index  #: slot that it began, or NONE
-    fresh: npt.NDArray[np.bool_]  #: whether with it its state is believed for the first time
+    slots: Index  #: (J, 3) by the columns above, NONE where there is none
+    llr: Array  #: (J,) log-likelihood ratio of the plots that updated something
+    fresh: Index  #: slots that are believed for the first time
     gone: Index  #: slots that ended
 
 
@@ -58,7 +57,7 @@ class Pairs(NamedTuple):
     llrs: Array
 
 
-@compiled
+@inlined
 def _pair_log_likelihood(
     x: Array, p: Array, look: Look, j: int, dt: float, q: float, speed_var: float
 ) -> tuple[float, float]:
@@ -86,7 +85,7 @@ def _pair_log_likelihood(
     return distance, value
 
 
-@compiled
+@leaf
 def _away(look: Look, j: int) -> tuple[float, float]:
     """The direction from the sensor to plot ``j``."""
     de, dn = look.z[j, 0] - look.origin[j, 0], look.z[j, 1] - look.origin[j, 1]
@@ -94,7 +93,7 @@ def _away(look: Look, j: int) -> tuple[float, float]:
     return de / d, dn / d
 
 
-@compiled
+@leaf
 def _rate_log_likelihood(x: Array, p: Array, look: Look, j: int, speed_var: float) -> float:
     """How much better this state explains plot ``j``'s range rate than something of unknown velocity does."""
     ue, un = _away(look, j)
@@ -104,24 +103,26 @@ def _rate_log_likelihood(x: Array, p: Array, look: Look, j: int, speed_var: floa
     return float(0.5 * (look.rate[j] ** 2 / unknown - off * off / known + math.log(unknown / known)))
 
 
-@compiled
+@inlined
 def _mixture(
-    x: Array, p: Array, w: Array, look: Look, j: int, dt: float, moves: Moves, logs: Array
-) -> tuple[float, float]:
-    """(least squared distance over the models, log-likelihood of the mixture). ``logs`` (M,) is scratch."""
+    x: Array, p: Array, w: Array, look: Look, j: int, dt: float, moves: Moves, widest: float, logs: Array
+) -> float:
+    """Log-likelihood of the mixture; −inf where all models are beyond ``widest``. ``logs`` (M,) is scratch."""
     nearest, best = np.inf, -np.inf
     for m in range(w.shape[0]):
         distance, value = _pair_log_likelihood(x[m], p[m], look, j, dt, moves.noise[m], moves.speed_var)
         nearest = min(nearest, distance)
         logs[m] = value + math.log(w[m])
         best = max(best, logs[m])
+    if not nearest <= widest:
+        return -np.inf
     total = 0.0
     for m in range(w.shape[0]):
         total += math.exp(logs[m] - best)
-    return nearest, best + math.log(total)
+    return best + math.log(total)
 
 
-@compiled
+@inlined
 def _bonus(bank: Bank, slot: int, look: Look, j: int, conflict: float) -> float:
     """What identity adds to a pair: known to be this one, or known to be another."""
     value = look.lock_gain if look.lock[j] == slot else 0.0
@@ -197,31 +198,29 @@ def _score(bank: Bank, gated: Gated, t: float, look: Look, moves: Moves, predict
     return pairs
 
 
-@compiled
+@inlined
 def _pair(slot: int, x: Array, p: Array, w: Array, look: Look, j: int, dt: float, moves: Moves, logs: Array) -> float:
     """Log-likelihood of plot ``j`` over clutter's, were the state seen for sure; −inf outside the gate."""
     if dt < -moves.retrodict_s:
         return -np.inf
-    distance, value = _mixture(x, p, w, look, j, dt, moves, logs)
     widest = moves.gate * (2.0 if look.lock[j] == slot else 1.0)
-    if not distance <= widest:
-        return -np.inf
-    return float(value - look.log_density[look.kind[j]])
+    return float(_mixture(x, p, w, look, j, dt, moves, widest, logs) - look.log_density[look.kind[j]])
 
 
 @compiled
-def _runner_up(rows: Index, pairs: Pairs, out: Outcome) -> None:
+def _runner_up(rows: Index, pairs: Pairs, slots: Index) -> None:
     """For each plot that was taken, the next best state that could have taken it."""
+    best = np.full(slots.shape[0], -np.inf)
     for i in range(rows.shape[0]):
         for k in range(pairs.starts[i], pairs.starts[i + 1]):
             j = pairs.columns[k]
-            if out.slot[j] != rows[i] and pairs.llrs[k] > out.second_llr[j]:
-                out.second[j], out.second_llr[j] = rows[i], pairs.llrs[k]
+            if slots[j, UPDATED] != rows[i] and pairs.llrs[k] > best[j]:
+                slots[j, SECOND], best[j] = rows[i], pairs.llrs[k]
 
 
 @compiled
-def scan(bank: Bank, look: Look, sight: Sight, moves: Moves, t: float, sensor: int) -> Outcome:
-    """Run one look at time ``t`` against the living; updates the bank, returns what became of each plot."""
+def scan(bank: Bank, look: Look, sight: Sight, moves: Moves, t: float, sensor: int, out: Outcome) -> None:
+    """Run one look at time ``t`` against the living; updates the bank, writes what became of each plot."""
     plots, models = look.kind.shape[0], bank.w.shape[1]
     looked = bank.looked[sensor]
     gated = gate(bank, look, sight, moves, t, looked)
@@ -232,10 +231,8 @@ def scan(bank: Bank, look: Look, sight: Sight, moves: Moves, t: float, sensor: i
     )  # fmt: skip
     pairs = _score(bank, gated, t, look, moves, predicted)
     taken = assign(pairs.starts, pairs.columns[: pairs.starts[rows]], pairs.gains, plots)
-    out = Outcome(
-        np.full(plots, NONE), np.zeros(plots), np.full(plots, NONE), np.full(plots, -np.inf), np.full(plots, NONE),
-        np.zeros(plots, np.bool_), np.empty(0, np.int64),
-    )  # fmt: skip
+    out.slots[:] = NONE
+    out.llr[:] = 0.0
     for i in range(rows):
         slot, j = gated.rows[i], taken[i]
         if j == NONE:
@@ -244,27 +241,30 @@ def scan(bank: Bank, look: Look, sight: Sight, moves: Moves, t: float, sensor: i
         for k in range(pairs.starts[i], pairs.starts[i + 1]):
             if pairs.columns[k] == j:
                 out.llr[j] = pairs.llrs[k]
-        out.slot[j] = slot
+        out.slots[j, UPDATED] = slot
         _apply(bank, slot, t, look, j, moves, predicted, i)
         bank.log_odds[slot] = min(bank.log_odds[slot] + out.llr[j], moves.max_log_odds)
         looked[slot] = max(looked[slot], t)
-    _runner_up(gated.rows, pairs, out)
-    return out
+    _runner_up(gated.rows, pairs, out.slots)
 
 
 @compiled
 def step(
-    bank: Bank, look: Look, sight: Sight, moves: Moves, rules: Rules, t: float, sensor: int, birth: float, newest: float
-) -> Outcome:
+    bank: Bank, look: Look, sight: Sight, moves: Moves, rules: Rules, t: float, sensor: int, birth: float,
+    newest: float, out: Outcome,
+) -> tuple[int, int]:  # fmt: skip
     """`scan`; positions that nobody took begin states at log-odds ``birth``; what has ended by ``newest`` goes.
 
-    The bank must have a free slot for each plot.
+    The bank must have a free slot for each plot. Returns how many are fresh and how many gone.
     """
-    out = scan(bank, look, sight, moves, t, sensor)
+    scan(bank, look, sight, moves, t, sensor, out)
+    fresh = 0
     for j in range(look.kind.shape[0]):
-        slot = out.slot[j]
+        slot = out.slots[j, UPDATED]
         if slot != NONE and not bank.confirmed[slot] and bank.log_odds[slot] >= rules.confirm:
-            bank.confirmed[slot] = out.fresh[j] = True
+            bank.confirmed[slot] = True
+            out.fresh[fresh] = slot
+            fresh += 1
         elif slot == NONE and look.kind[j] == POSITION:
-            out.begun[j] = begin(bank, look, j, rules, birth)
-    return Outcome(out.slot, out.llr, out.second, out.second_llr, out.begun, out.fresh, end(bank, moves, rules, newest))
+            out.slots[j, BEGUN] = begin(bank, look, j, rules, birth)
+    return fresh, end(bank, moves, rules, newest, out.gone)

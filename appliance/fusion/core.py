@@ -21,6 +21,7 @@ from appliance.geodesy import LocalFrame
 _FIRST_CAPACITY = 64
 _FIRST_SENSORS = 4
 MAX_SENSORS = 256
+_NOBODY = np.empty(0, np.int64)
 
 
 class Core:
@@ -65,17 +66,22 @@ class Core:
 
     def look(self, sensor_id: str, look: Look, sight: Sight, t: float) -> Outcome:
         """Run one look against all living states; nothing begins and nothing ends."""
-        return scan(self.bank, look, sight, self.moves, t, self._sensor(sensor_id))
+        sensor = self._sensor(sensor_id)  # may grow the bank
+        return self._scan(self.bank, sensor, look, sight, t)
 
     def look_at(self, slot: int, sensor_id: str, look: Look, sight: Sight, t: float) -> Outcome:
         """Run one look against one living state alone."""
-        alone = self.bank._replace(live=np.array([slot]), counts=np.array([1, 0]))
-        return scan(alone, look, sight, self.moves, t, self._sensor(sensor_id))
+        sensor = self._sensor(sensor_id)
+        return self._scan(self.bank._replace(live=np.array([slot]), counts=np.array([1, 0])), sensor, look, sight, t)
 
     def step(self, sensor_id: str, look: Look, sight: Sight, t: float, birth: float, newest: float) -> Outcome:
         """Run one look; plots that nobody took begin states at odds ``birth`` (log); what has ended goes."""
-        self._make_room(len(look.time_s))
-        return step(self.bank, look, sight, self.moves, self._rules, t, self._sensor(sensor_id), birth, newest)
+        plots, sensor = len(look.time_s), self._sensor(sensor_id)
+        self._make_room(plots)
+        fresh_ones, ended = np.empty(plots, np.int64), np.empty(len(self.live) + plots, np.int64)
+        out = Outcome(np.empty((plots, 3), np.int64), np.empty(plots), fresh_ones, ended)
+        fresh, gone = step(self.bank, look, sight, self.moves, self._rules, t, sensor, birth, newest, out)
+        return Outcome(out.slots, out.llr, out.fresh[:fresh], out.gone[:gone])
 
     def begin(self, look: Look, j: int, log_odds: float) -> int:
         """A new state at plot ``j``; its slot, NONE where the room is spent."""
@@ -88,7 +94,14 @@ class Core:
 
     def end(self, t: float) -> Index:
         """Fade all to ``t`` and free the slots that are not to be kept; their numbers stand until one begins there."""
-        return lifecycle.end(self.bank, self.moves, self._rules, t)
+        gone = np.empty(self.bank.counts[0], np.int64)
+        return gone[: lifecycle.end(self.bank, self.moves, self._rules, t, gone)]
+
+    def _scan(self, bank: Bank, sensor: int, look: Look, sight: Sight, t: float) -> Outcome:
+        plots = len(look.time_s)
+        out = Outcome(np.empty((plots, 3), np.int64), np.empty(plots), _NOBODY, _NOBODY)
+        scan(bank, look, sight, self.moves, t, sensor, out)
+        return out
 
     def _sensor(self, sensor_id: str) -> int:
         row = self._sensors.get(sensor_id)

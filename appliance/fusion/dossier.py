@@ -98,24 +98,31 @@ class Dossier:
     def note(self, plot: Plot, llr: float, runner_up: str, category_weight: float) -> None:
         """Take a plot as evidence, and what it says of kind, height and reporting interval."""
         self.words = None
-        ring = self.plots.get(plot.sensor_id)
+        source, observed_ns = plot.sensor_id, plot.observed_ns
+        ring = self.plots.get(source)
         if ring is None:
-            if len(self.plots) >= MAX_SOURCES:
-                oldest = next(iter(self.plots))
-                del self.plots[oldest], self.noted[oldest]
-            ring = self.plots[plot.sensor_id] = deque(maxlen=self.evidence_per_source)
+            ring = self._ring(source)
         ring.append((plot, llr, runner_up))
-        self.noted[plot.sensor_id] = self.noted.get(plot.sensor_id, 0) + 1
-        self.updated_ns = max(self.updated_ns, plot.observed_ns)
+        self.noted[source] += 1
+        self.updated_ns = max(self.updated_ns, observed_ns)
         if plot.altitude_m is not None and abs(plot.altitude_m) <= MAX_ALTITUDE_M:  # false for NaN too
             self.altitude_m = plot.altitude_m
         if plot.cooperative:
-            self._note_report(plot.observed_ns)
+            self._note_report(observed_ns)
         else:
-            self.observed_ns = max(self.observed_ns, plot.observed_ns)
             self.observed_count += 1
+            self.observed_ns = max(self.observed_ns, observed_ns)
         if plot.categories:
             self._note_category(plot, category_weight)
+
+    def _ring(self, source: str) -> deque[Noted]:
+        """Room for a new source's newest plots; the source that was first goes where there are too many."""
+        if len(self.plots) >= MAX_SOURCES:
+            oldest = next(iter(self.plots))
+            del self.plots[oldest], self.noted[oldest]
+        ring = self.plots[source] = deque(maxlen=self.evidence_per_source)
+        self.noted.setdefault(source, 0)
+        return ring
 
     def _note_report(self, observed_ns: int) -> None:
         if self.reported_ns and observed_ns > self.reported_ns:

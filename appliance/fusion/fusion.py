@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Final
 
 import numpy as np
@@ -20,6 +21,7 @@ import numpy as np
 from appliance.domain import Claim, Dispute, Entity, Estimate, Identity, Objection, Plot
 from appliance.errors import BadRecord
 from appliance.estimation.bank import NONE, Index, Sight
+from appliance.estimation.scan import UPDATED
 from appliance.fusion import telling
 from appliance.fusion.against import objections
 from appliance.fusion.core import MAX_SENSORS, sight_of
@@ -32,8 +34,7 @@ from appliance.fusion.settings import FusionSettings
 from appliance.fusion.state import State
 from appliance.fusion.watch import Watch
 
-MAX_PLOTS: Final = 20_000
-"""In one call; what lies beyond is refused and counted."""
+_IDENTITIES: Final = attrgetter("identities")
 
 
 class Present:
@@ -56,22 +57,20 @@ class Present:
         """Plots and claims that were not used, by reason."""
         return self._state.refused
 
-    def observe_plots(self, sensor_id: str, observed_ns: int, plots: Sequence[Plot], now_ns: int) -> None:
-        """One look of one sensor at ``observed_ns``. No plots is a look that found nothing, and counts as one.
-
-        Plots in which the thing itself says where it is are taken one by one at their own time and miss nothing.
-        """
+    def hear(self, observed_ns: int, plots: Sequence[Plot]) -> None:
+        """What things say themselves of where they are at ``observed_ns``, one by one; none of it misses anything."""
         self._start(observed_ns)
-        timely = self._timed(plots, now_ns)
-        said = [plot for plot in timely if plot.cooperative]
-        only_own = bool(plots) and len(said) == len(timely) and all(plot.cooperative for plot in plots)
-        if said:
-            self._hear(self._intake.lay(said))
-        if not only_own and self._timely(observed_ns, now_ns):
-            seen = [plot for plot in timely if not plot.cooperative] if said else timely
-            self._look(sensor_id, observed_ns, self._intake.lay(seen))
-        else:
-            self._prune(self._state.newest_ns)
+        own = self._intake.lay(plots)
+        for j in range(len(own.plots)):
+            self._own.hear(own.only([j]) if len(own.plots) > 1 else own)
+            self._state.newest_ns = max(self._state.newest_ns, observed_ns)
+        self._prune(self._state.newest_ns)
+        self._disputes.ripen(self._state.seconds(self._state.newest_ns))
+
+    def look(self, sensor_id: str, observed_ns: int, plots: Sequence[Plot]) -> None:
+        """One look of a sensor that sees for itself. No plots is a look that found nothing, and counts as one."""
+        self._start(observed_ns)
+        self._look(sensor_id, observed_ns, self._intake.lay(plots))
         self._disputes.ripen(self._state.seconds(self._state.newest_ns))
 
     def observe_claims(self, claims: Sequence[Claim], now_ns: int) -> None:
@@ -139,46 +138,27 @@ class Present:
         lag_s, ahead_s = (self._state.newest_ns - observed_ns) * 1e-9, (observed_ns - now_ns) * 1e-9
         return lag_s <= settings.max_lag_s and ahead_s <= settings.max_future_s
 
-    def _timed(self, plots: Sequence[Plot], now_ns: int) -> list[Plot]:
-        """Those that are neither older than what is remembered nor in the future, and not too many."""
-        taken = plots[:MAX_PLOTS]
-        if len(plots) > MAX_PLOTS:
-            self._state.refused["too many"] += len(plots) - MAX_PLOTS
-        timely = [plot for plot in taken if self._timely(plot.observed_ns, now_ns)]
-        if len(timely) < len(taken):
-            self._state.refused["time"] += len(taken) - len(timely)
-        return timely
-
-    def _hear(self, own: Laid) -> None:
-        """Things that say themselves where they are, one by one."""
-        for j in range(len(own.plots)):
-            self._own.hear(own.only([j]) if len(own.plots) > 1 else own)
-            self._state.newest_ns = max(self._state.newest_ns, own.plots[j].observed_ns)
-
     def _look(self, sensor_id: str, observed_ns: int, seen: Laid) -> None:
         """One look of a sensor that sees for itself: update, begin, and tell the reports what is newly believed."""
         state, model = self._state, self._state.model(sensor_id)
         state.newest_ns = max(state.newest_ns, observed_ns)
         density = model.clutter_density_per_m2 * (1.0 + model.birth_ratio)
-        look = make_look(
-            seen, state.base_ns, density, self._locks(seen.plots), state.settings.tracklet_gain, _no_codes(seen)
-        )
+        look = make_look(seen, state.base_ns, density, state.settings.tracklet_gain, self._locks(seen.plots))
         odds = math.log(model.birth_ratio)
         t, newest = state.seconds(observed_ns), state.seconds(state.newest_ns)
         before = self._watch.before() if self._watch is not None else None
         outcome = state.core.step(sensor_id, look, self._sight(sensor_id), t, odds, newest)
         if self._watch is not None and before is not None:
-            self._watch.after(before, sensor_id, t, outcome.slot)
-        what = zip(
-            outcome.slot.tolist(), outcome.llr.tolist(), outcome.second.tolist(), outcome.begun.tolist(), strict=True
-        )
-        for plot, (slot, llr, second, begun) in zip(seen.plots, what, strict=True):
+            self._watch.after(before, sensor_id, t, outcome.slots[:, UPDATED])
+        for plot, (slot, second, begun), llr in zip(
+            seen.plots, outcome.slots.tolist(), outcome.llr.tolist(), strict=True
+        ):
             if slot != NONE:
                 state.note(slot, plot, llr, second)
             elif begun != NONE:
                 state.open(begun, plot, odds)
-        if outcome.fresh.any():
-            self._reports.absorb(outcome.slot[outcome.fresh].tolist())
+        if len(outcome.fresh):
+            self._reports.absorb(outcome.fresh.tolist())
         self._close(outcome.gone, newest)
 
     def _sight(self, sensor_id: str) -> Sight:
@@ -189,12 +169,13 @@ class Present:
             sight = self._sights[sensor_id] = sight_of(self._state.model(sensor_id), self._state.frame)
         return sight
 
-    def _locks(self, plots: Sequence[Plot]) -> Index:
-        """(J,) the slots that tracklets point to."""
-        locks = np.empty(len(plots), np.int64)
-        locks[:] = NONE
-        for j in [j for j, plot in enumerate(plots) if plot.identities]:
-            tracklets = (identity for identity in plots[j].identities if identity.kind == "tracklet")
+    def _locks(self, plots: Sequence[Plot]) -> Index | None:
+        """(J,) the slots that tracklets point to; None where no plot has any identity."""
+        if not any(map(_IDENTITIES, plots)):
+            return None
+        locks = np.full(len(plots), NONE)
+        for j, plot in enumerate(plots):
+            tracklets = (identity for identity in plot.identities if identity.kind == "tracklet")
             locks[j] = next((self._state.book.slot(identity) for identity in tracklets), NONE)
         return locks
 
@@ -209,9 +190,3 @@ class Present:
             self._state.close(slot, t)
             if self._watch is not None:
                 self._watch.close(slot)
-
-
-def _no_codes(seen: Laid) -> Index:
-    codes = np.empty((len(seen.plots), 2), np.int64)
-    codes[:] = NONE
-    return codes

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from operator import lt
-from typing import Any, Final
+from functools import lru_cache
+from itertools import chain
+from operator import attrgetter, lt
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from appliance.domain import Geodetic, Plot
 from appliance.errors import BadRecord
-from appliance.estimation.bank import BEARING, POSITION, Index, Look
+from appliance.estimation.bank import BEARING, NONE, POSITION, Index, Look
 from appliance.estimation.gaussian import Array
 from appliance.estimation.measure import (
     BAD_COVARIANCE,
@@ -41,6 +43,10 @@ MAX_ORIGINS: Final = 1_024
 EARTH_DIAMETER_M: Final = 12_742_000.0
 _BEARING_AREA_M2: Final = 0.5 * 10_000.0**2
 """A density per m² becomes one per rad over what one radian covers out to 10 km."""
+
+_KIND, _VALUES, _COVARIANCE, _ORIGIN = map(attrgetter, ("kind", "values", "covariance", "origin"))
+_OBSERVED, _VELOCITY = map(attrgetter, ("observed_ns", "velocity_mps"))
+_NAME = attrgetter("observed_ns", "observation_id")
 
 Measured = tuple[Array, Array, Index]
 
@@ -75,12 +81,12 @@ class Intake:
         self._refused = refused
         self._origins: dict[Geodetic, tuple[float, float]] = {}
 
-    def lay(self, plots: Iterable[Plot]) -> Laid:
+    def lay(self, plots: Sequence[Plot]) -> Laid:
         """All usable ``plots``, sorted by time, then by name, then by what they say."""
         everything = list(plots)
         if not everything:
             return NO_PLOTS
-        kinds = {plot.kind for plot in everything}
+        kinds = set(map(_KIND, everything))
         if len(kinds) == 1 and kinds <= _KINDS.keys():
             return _in_order(self._part(everything[0].kind, everything))
         known = [plot for plot in everything if plot.kind in _KINDS]
@@ -91,20 +97,18 @@ class Intake:
 
     def _part(self, kind: str, plots: list[Plot]) -> Laid:
         size, measure = _KINDS[kind]
-        plots = self._shaped(plots, size)
-        origin = None
+        if not _are_shaped(plots, size):
+            plots = self._shaped(plots, size)
+        at: Array = _nothing(len(plots)).still
         if kind != "position":
-            plots, origin = self._from_origins(plots)
-        count = len(plots)
-        values = np.array([p.values for p in plots], np.float64).reshape(count, size)
-        cov = np.array([x for p in plots for row in p.covariance for x in row], np.float64).reshape(count, size, size)
-        at = np.zeros((count, 2)) if origin is None else origin
+            plots, at = self._from_origins(plots)
+        values, cov = _numbers(plots, size)
         z, r, verdict = measure(self, plots, values, cov, at)
         if kind == "range_bearing_elevation":
             plots = [_heightened(plot) if fine else plot for plot, fine in zip(plots, verdict == FINE, strict=True)]
         rate = np.column_stack((values[:, 2], cov[:, 2, 2])) if kind == "range_bearing_rate" else None
         laid = Laid(plots, BEARING if kind == "bearing" else POSITION, z, r, at, rate)
-        return laid if not verdict.any() else self._without(laid, verdict)
+        return laid if not any(verdict.tolist()) else self._without(laid, verdict)
 
     def _without(self, laid: Laid, verdict: Index) -> Laid:
         """Leave out what was not found fine, and count why."""
@@ -115,13 +119,7 @@ class Intake:
         return laid.only(verdict == FINE)
 
     def _shaped(self, plots: list[Plot], size: int) -> list[Plot]:
-        lengths = {size}
-        good = [
-            len(p.values) == size and len(p.covariance) == size and set(map(len, p.covariance)) == lengths
-            for p in plots
-        ]  # fmt: skip
-        if all(good):
-            return plots
+        good = [_are_shaped([plot], size) for plot in plots]
         wrong = [p for p, ok in zip(plots, good, strict=True) if not ok]
         self._refused["values"] += sum(len(p.values) != size for p in wrong)
         self._refused["covariance"] += sum(len(p.values) == size for p in wrong)
@@ -156,11 +154,10 @@ class Intake:
     def _from_origins(self, plots: list[Plot]) -> tuple[list[Plot], Array]:
         """Those whose sensor's place is known and in the picture, and these places."""
         first = self._local(plots[0].origin) if plots else None
-        if first is not None:
-            one, out = plots[0].origin, np.empty((len(plots), 2))
+        if first is not None and len(set(map(id, map(_ORIGIN, plots)))) == 1:
+            out = np.empty((len(plots), 2))
             out[:] = first
-            if all(p.origin is one for p in plots):
-                return plots, out
+            return plots, out
         found = [(plot, at) for plot in plots if (at := self._local(plot.origin)) is not None]
         if len(found) < len(plots):
             self._refused["origin"] += len(plots) - len(found)
@@ -194,23 +191,67 @@ _KINDS: Final[dict[str, tuple[int, Callable[[Intake, list[Plot], Array, Array, A
 _REASONS: Final = {BAD_VALUES: "values", BAD_COVARIANCE: "covariance", OUTSIDE: "place"}
 
 
+_USUAL: Final = 1_024
+
+
+class Nothing(NamedTuple):
+    """What so many plots say that say nothing of it. Shared by all looks of one usual size; the scan only reads it."""
+
+    kinds: dict[int, Index]
+    zeros: Array
+    still: Array
+    negative: Array
+    lock: Index
+    codes: Index
+
+
+def _nothing(count: int) -> Nothing:
+    return _usual_nothing(count) if count <= _USUAL else _new_nothing(count)
+
+
+@lru_cache(maxsize=256)
+def _usual_nothing(count: int) -> Nothing:
+    return _new_nothing(count)
+
+
+def _new_nothing(count: int) -> Nothing:
+    return Nothing(
+        kinds={kind: np.full(count, kind, np.int64) for kind in (POSITION, BEARING)},
+        zeros=np.zeros(count),
+        still=np.zeros((count, 2)),
+        negative=np.full(count, -1.0),
+        lock=np.full(count, NONE, np.int64),
+        codes=np.full((count, 2), NONE, np.int64),
+    )
+
+
 def _altitudes(plots: list[Plot]) -> Any:
     known = [p.altitude_m if p.altitude_m is not None else 0.0 for p in plots]
     return np.array([a if abs(a) <= MAX_ALTITUDE_M else 0.0 for a in known])  # false for NaN too
 
 
 _NO_RATE: Final = np.array([[0.0, -1.0]])
-_USUAL: Final = 1_024
-"""Looks of up to so many plots share what says "none" of each of them; the scan only reads it."""
-_ZEROS: Final = np.zeros(_USUAL)
-_STILL: Final = np.zeros((_USUAL, 2))
-_NEGATIVE: Final = np.full(_USUAL, -1.0)
 NO_PLOTS: Final = Laid([], POSITION, np.zeros((0, 2)), np.zeros((0, 2, 2)), np.zeros((0, 2)))
+
+
+def _are_shaped(plots: list[Plot], size: int) -> bool:
+    """Whether all have ``size`` values and a square covariance of them."""
+    lengths, squares = {size}, list(map(_COVARIANCE, plots))
+    if set(map(len, map(_VALUES, plots))) != lengths or set(map(len, squares)) != lengths:
+        return False
+    return set(map(len, chain.from_iterable(squares))) == lengths
+
+
+def _numbers(plots: list[Plot], size: int) -> tuple[Array, Array]:
+    """Values (J, size) and covariances (J, size, size)."""
+    values = list(chain.from_iterable(map(_VALUES, plots)))
+    cov = list(chain.from_iterable(chain.from_iterable(map(_COVARIANCE, plots))))
+    return np.array(values, np.float64).reshape(-1, size), np.array(cov, np.float64).reshape(-1, size, size)
 
 
 def _in_order(laid: Laid) -> Laid:
     """By time, then by name, then by what they say; most looks come so."""
-    names = [(p.observed_ns, p.observation_id) for p in laid.plots]
+    names = list(map(_NAME, laid.plots))
     if all(map(lt, names, names[1:])):
         return laid
     keys = [(*name, *z) for name, z in zip(names, laid.z.tolist(), strict=True)]
@@ -240,45 +281,35 @@ def _heightened(plot: Plot) -> Plot:
     return replace(plot, altitude_m=height)
 
 
-def make_look(laid: Laid, base_ns: int, density_per_m2: float, locks: Index, gain: float, mobile: Index) -> Look:
+def make_look(
+    laid: Laid, base_ns: int, density_per_m2: float, gain: float,
+    locks: Index | None = None, mobile: Index | None = None,
+) -> Look:  # fmt: skip
     """The arrays that a compiled scan reads. ``locks`` (J,) slots that identities point to; ``mobile`` (J, 2) codes."""
-    count = len(laid.plots)
-    velocity, variance = _velocities(laid.plots)
-    rate, rate_var = _rates(laid, count)
-    kinds: Index = np.empty(count, np.int64)
-    kinds[:] = laid.kind
+    nothing = _nothing(len(laid.plots))
+    velocity, variance = (nothing.still, nothing.negative) if not any(map(_VELOCITY, laid.plots)) else _velocities(laid)
+    rate, rate_var = (nothing.zeros, nothing.negative) if laid.rate is None else laid.rate.T.copy()
     log_density = math.log(density_per_m2)
     return Look(
-        kind=kinds,
+        kind=nothing.kinds[laid.kind] if isinstance(laid.kind, int) else laid.kind,
         z=laid.z,
         r=laid.r,
         origin=laid.origin,
-        time_s=np.array([(p.observed_ns - base_ns) * 1e-9 for p in laid.plots], np.float64),
+        time_s=np.array([(at_ns - base_ns) * 1e-9 for at_ns in map(_OBSERVED, laid.plots)], np.float64),
         velocity=velocity,
         velocity_var=variance,
         rate=rate,
         rate_var=rate_var,
         log_density=(log_density, log_density + math.log(_BEARING_AREA_M2)),
-        lock=locks,
+        lock=nothing.lock if locks is None else locks,
         lock_gain=gain,
-        mobile=mobile,
+        mobile=nothing.codes if mobile is None else mobile,
     )
 
 
-def _rates(laid: Laid, count: int) -> tuple[Array, Array]:
-    if laid.rate is None and count <= _USUAL:
-        return _ZEROS[:count], _NEGATIVE[:count]
-    both = _NO_RATE.repeat(count, 0) if laid.rate is None else laid.rate
-    return both[:, 0].copy(), both[:, 1].copy()
-
-
-def _velocities(plots: list[Plot]) -> tuple[Array, Array]:
-    moving = [i for i, plot in enumerate(plots) if plot.velocity_mps is not None]
-    if not moving and len(plots) <= _USUAL:
-        return _STILL[: len(plots)], _NEGATIVE[: len(plots)]
-    velocity, variance = np.zeros((len(plots), 2)), np.full(len(plots), -1.0)
-    for i in moving:
-        plot = plots[i]
+def _velocities(laid: Laid) -> tuple[Array, Array]:
+    velocity, variance = np.zeros((len(laid.plots), 2)), np.full(len(laid.plots), -1.0)
+    for i, plot in enumerate(laid.plots):
         said, var = plot.velocity_mps, plot.velocity_variance_m2ps2
         if said is None or var is None or not (math.isfinite(var) and var > 0.0):
             continue

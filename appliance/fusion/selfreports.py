@@ -14,7 +14,7 @@ import numpy as np
 
 from appliance.domain import Identity
 from appliance.estimation.bank import NONE, POSITION, Look
-from appliance.estimation.scan import Outcome
+from appliance.estimation.scan import SECOND, UPDATED, Outcome
 from appliance.fusion.core import blind
 from appliance.fusion.disputes import Disputes
 from appliance.fusion.identity import MOBILE_KINDS, well_formed
@@ -47,7 +47,7 @@ class SelfReports:
         slot = NONE if key is None else state.book.slot(key)
         density, gain = state.settings.cooperative_density_per_m2, state.settings.lock_gain
         codes = np.array([state.book.codes(identities)], np.int64)
-        look = make_look(laid, state.base_ns, density, np.array([slot], np.int64), gain, codes)
+        look = make_look(laid, state.base_ns, density, gain, np.array([slot], np.int64), codes)
         t = float(look.time_s[0])
         outcome = state.core.look(plot.sensor_id, look, blind(model.detection_probability), t)
         found = self._settle(laid, look, outcome, key, slot, t)
@@ -56,9 +56,9 @@ class SelfReports:
 
     def _settle(self, laid: Laid, look: Look, outcome: Outcome, key: Identity | None, slot: int, t: float) -> int:
         """Which slot the report is evidence for; NONE where it was put aside."""
-        found = int(outcome.slot[0])
+        found = int(outcome.slots[0, UPDATED])
         if found != NONE:
-            self._state.note(found, laid.plots[0], float(outcome.llr[0]), int(outcome.second[0]))
+            self._state.note(found, laid.plots[0], float(outcome.llr[0]), int(outcome.slots[0, SECOND]))
             if key is not None and slot != NONE:
                 self._whose(key, slot, found, _place(laid), t)
             return found
@@ -86,7 +86,7 @@ class SelfReports:
         wide = look._replace(r=look.r + np.eye(2) * _HULL_SIGMA_M**2, lock=np.array([slot]))
         sight = blind(self._state.model(sensor_id).detection_probability)
         outcome = self._state.core.look_at(slot, sensor_id, wide, sight, t)
-        if outcome.slot[0] == NONE:
+        if outcome.slots[0, UPDATED] == NONE:
             return False
         self._state.note(slot, laid.plots[0], float(outcome.llr[0]), NONE)
         return True

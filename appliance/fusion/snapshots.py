@@ -7,7 +7,7 @@ settings, numbers, text and tuples of them. Two references to one thing are two 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -57,8 +57,13 @@ def _bank(thing: Bank, _: _Memo) -> Bank:
     return Bank._make(array.copy() for array in thing)
 
 
+def _all_shared(things: Iterable[Any]) -> bool:
+    """Whether none of them can change: then a container is copied in one go."""
+    return all(_HOW.get(kind) is _shared for kind in set(map(type, things)))
+
+
 def _list(thing: list[Any], memo: _Memo) -> list[Any]:
-    return [_copied(x, memo) for x in thing]
+    return thing.copy() if _all_shared(thing) else [_copied(x, memo) for x in thing]
 
 
 def _set(thing: set[Any], _: _Memo) -> set[Any]:
@@ -66,11 +71,11 @@ def _set(thing: set[Any], _: _Memo) -> set[Any]:
 
 
 def _deque(thing: deque[Any], memo: _Memo) -> deque[Any]:
-    return deque([_copied(x, memo) for x in thing], thing.maxlen)
+    return thing.copy() if _all_shared(thing) else deque([_copied(x, memo) for x in thing], thing.maxlen)
 
 
 def _dict(thing: dict[Any, Any], memo: _Memo) -> dict[Any, Any]:
-    return {key: _copied(value, memo) for key, value in thing.items()}
+    return thing.copy() if _all_shared(thing.values()) else {key: _copied(x, memo) for key, x in thing.items()}
 
 
 def _counter(thing: Counter[Any], _: _Memo) -> Counter[Any]:
@@ -87,8 +92,9 @@ def _mapping(thing: Any, memo: _Memo) -> Any:
 def _object(thing: Any, memo: _Memo) -> Any:
     kind: Any = type(thing)
     out = memo[id(thing)] = kind.__new__(kind)
-    for name in _SLOTS.setdefault(kind, tuple(_slots(kind))):
-        setattr(out, name, _copied(getattr(thing, name), memo))
+    for name in _SLOTS[kind] if kind in _SLOTS else _SLOTS.setdefault(kind, tuple(_slots(kind))):
+        value = getattr(thing, name)
+        setattr(out, name, value if _HOW.get(type(value)) is _shared else _copied(value, memo))
     for name, value in getattr(thing, "__dict__", {}).items():
         out.__dict__[name] = _copied(value, memo)
     return out

@@ -18,15 +18,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from appliance.domain import Claim, Dispute, Entity, Estimate, Identity, Objection, Plot
-from appliance.fusion.fusion import MAX_PLOTS, Present
+from appliance.fusion.fusion import Present
 from appliance.fusion.names import keep_names
 from appliance.fusion.settings import FusionSettings
 from appliance.fusion.snapshots import snapshot
 from appliance.fusion.state import State
 
+MAX_PLOTS: Final = 20_000
+"""In one call; what lies beyond is refused and counted."""
 CHECKPOINT_S: Final = 10.0
 _WIDEST_NS: Final = 60_000_000_000
 """The log is forgotten by checkpoints: where they lie far apart, it goes in leaps, and holds half as much again."""
@@ -34,10 +36,11 @@ _PER_TELLING: Final = 64
 """Events that catch up when entities are asked for, so that a silent unit catches up as well."""
 _NS: Final = 1_000_000_000
 _AT: Final = attrgetter("at_ns")
+_OBSERVED: Final = attrgetter("observed_ns")
+_COOPERATIVE: Final = attrgetter("cooperative")
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One call to the present, at the time at which what it tells was so."""
 
     at_ns: int
@@ -87,13 +90,15 @@ class Fusion:
         """
         self._start(observed_ns)
         taken = self._timed(plots, now_ns)
-        said = [plot for plot in taken if plot.cooperative]
-        for at_ns in sorted({plot.observed_ns for plot in said}):
-            then = tuple(plot for plot in said if plot.observed_ns == at_ns)
-            self._take(Event(at_ns, Present.observe_plots, (sensor_id, at_ns, then, now_ns), len(then)))
-        if (not plots or any(not plot.cooperative for plot in plots)) and self._timely(observed_ns, now_ns):
-            seen = tuple(plot for plot in taken if not plot.cooperative) if said else tuple(taken)
-            self._take(Event(observed_ns, Present.observe_plots, (sensor_id, observed_ns, seen, now_ns), len(seen) + 1))
+        seen: tuple[Plot, ...] = tuple(taken)
+        if any(map(_COOPERATIVE, taken)):
+            said = [plot for plot in taken if plot.cooperative]
+            seen = tuple(plot for plot in taken if not plot.cooperative)
+            for at_ns in sorted(set(map(_OBSERVED, said))):
+                then = tuple(plot for plot in said if plot.observed_ns == at_ns)
+                self._take(Event(at_ns, Present.hear, (at_ns, then), len(then)))
+        if (not plots or not all(map(_COOPERATIVE, plots))) and self._timely(observed_ns, now_ns):
+            self._take(Event(observed_ns, Present.look, (sensor_id, observed_ns, seen), len(seen) + 1))
 
     def observe_claims(self, claims: Sequence[Claim], now_ns: int) -> None:
         """What people said. Claims add evidence, and existence within bounds; they never move a sensed thing.
@@ -174,9 +179,11 @@ class Fusion:
         taken = plots[:MAX_PLOTS]
         if len(plots) > MAX_PLOTS:
             self._untimely["too many"] += len(plots) - MAX_PLOTS
-        timely = [plot for plot in taken if self._timely(plot.observed_ns, now_ns)]
-        if len(timely) < len(taken):
-            self._untimely["time"] += len(taken) - len(timely)
+        untimely = [at_ns for at_ns in set(map(_OBSERVED, taken)) if not self._timely(at_ns, now_ns)]
+        if not untimely:
+            return taken
+        timely = [plot for plot in taken if plot.observed_ns not in untimely]
+        self._untimely["time"] += len(taken) - len(timely)
         return timely
 
     def _take(self, event: Event) -> None:

@@ -80,6 +80,21 @@ def test_bearings_correct_an_entity_and_never_begin_one(world: Any) -> None:
     assert sigmas[-1] < 0.8 * sigmas[8]
 
 
+def test_the_first_look_of_the_fifth_sensor_counts_as_any_other(world: Any) -> None:
+    """Room is made for four at first; the bank that grows for the next one is the bank that it updates."""
+    fusion = world.fusion()
+    for k in range(1, 9):
+        fusion.observe_plots("radar", k * SECOND, [world.radar(1000, 1000, k * SECOND, "a")], k * SECOND)
+    for name in ("two", "three", "four"):
+        fusion.observe_plots(name, 8 * SECOND, [], 8 * SECOND)
+    vague = fusion.entities(8 * SECOND)[0].covariance_m2[0][0]
+    sharp = world.position(1000, 1000, 8 * SECOND, "e", sensor="eo", sigma=1.0)
+    fusion.observe_plots("eo", 8 * SECOND, [sharp], 8 * SECOND)
+    (entity,) = fusion.entities(8 * SECOND)
+    assert {e.source_id for e in entity.evidence} == {"radar", "eo"}
+    assert entity.covariance_m2[0][0] < 2.0 < vague
+
+
 def test_a_range_rate_tells_the_velocity_along_the_sight_at_once(world: Any) -> None:
     fusion = world.fusion()
     for k in range(1, 4):
