@@ -41,9 +41,10 @@ from appliance.daemon.plan import bus_settings, feed_specs, path_plan
 from appliance.daemon.recipients import Roster
 from appliance.daemon.streams import CameraStream, PlainStream
 from appliance.domain import Observation
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, UsageError
 from appliance.feeds import Feed, open_feed
 from appliance.host.clock import now_ns, steady_ns
+from appliance.host.files import read_at_most
 from appliance.host.notify import notify
 from appliance.host.token import open_token
 from appliance.pipeline.intake import DataClock, live_order, replay_order
@@ -52,6 +53,7 @@ from appliance.pipeline.results import Result, status_result
 from appliance.pipeline.warm import warm
 from appliance.recorder import NoRecording, Recorder, make_room
 from appliance.sealing import PrivateIdentity
+from appliance.sealing.identity import MAX_IDENTITY_BYTES
 from appliance.slots import Slots
 
 log: Final = logging.getLogger("appliance")
@@ -194,7 +196,11 @@ class Daemon:
         self._channel = channel(self._mission.unit.id, self._mission.bus, now_ns=0)
 
     def _identity(self) -> PrivateIdentity:
-        content = self._loaded.resolve(self._mission.unit.identity).read_bytes()
+        path = self._loaded.resolve(self._mission.unit.identity)
+        try:
+            content = read_at_most(path, MAX_IDENTITY_BYTES)
+        except OSError as e:
+            raise UsageError(f"{path}: expected the unit's identity, readable by the daemon; {e.strerror}") from e
         return PrivateIdentity.from_json(content, open_token=open_token)
 
     def _build_recorder(self, house: ExitStack, plan: bytes) -> Recorder | None:

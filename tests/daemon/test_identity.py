@@ -10,7 +10,7 @@ import pytest
 from appliance.cli import call
 from appliance.config import load_mission
 from appliance.daemon import Daemon
-from appliance.errors import ConfigError, IdentityRefused
+from appliance.errors import ConfigError, IdentityRefused, UsageError
 from appliance.sealing import generate
 from tests.support.tokens import Hsm
 
@@ -45,3 +45,14 @@ def test_a_unit_whose_secret_asks_for_a_passphrase_is_a_fault_of_the_mission(hou
     (house.folder / "device.json").write_text(generate("device", "quay-01").to_json("correct horse"))
     with pytest.raises(ConfigError, match="which a daemon has nobody to ask for"):
         load_mission(mission)
+
+
+def test_an_identity_that_goes_away_between_the_check_and_the_start_is_told_by_its_path(
+    house: Any, mission: Path
+) -> None:
+    daemon = Daemon(load_mission(mission))
+    (house.folder / "device.json").unlink()
+    with pytest.raises(
+        UsageError, match=r"device\.json: expected the unit's identity, readable by the daemon; No such"
+    ):
+        daemon._identity()

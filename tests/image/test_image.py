@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 
 from appliance.cli import call
 from appliance.errors import ConfigError, UsageError
+from appliance.host.credentials import CREDENTIALS
 from appliance.image import pack, parse_device, render
+from appliance.provision.unit import SERVICE
 
 KINDS = ("generic-amd64", "generic-arm64", "orin-nano", "orin-nx", "orin-agx", "thor")
 
@@ -315,3 +317,9 @@ def test_the_broker_waits_for_its_provisioning_and_not_for_the_package_of_the_di
 ) -> None:
     unit = (laid("generic-amd64") / "etc/systemd/system/edge-broker.service").read_text()
     assert "ConditionPathExists=/etc/mosquitto/broker/broker.pem" in unit
+
+
+def test_the_confinement_of_the_daemon_lets_it_read_what_its_service_gives_it(laid: Callable[[str], Path]) -> None:
+    profile = (laid("generic-amd64") / "etc/apparmor.d/edge-appliance").read_text(encoding="utf-8")
+    assert f"  {CREDENTIALS / SERVICE}/** r,\n" in profile
+    assert "  deny /etc/mosquitto/ca/** rw,\n" in profile
