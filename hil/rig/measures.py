@@ -203,7 +203,10 @@ def frames_missed(record: Record, _: Trial) -> Value:
     if record.last_status is None:
         return None, "the unit was never heard"
     seen = int(record.last_status["counts"].get("DetectedFrame", 0))
-    return float(record.frames_sent - seen), f"{record.frames_sent} sent, {seen} looked at"
+    feed = sum(int(one["dropped_oldest"]) for one in record.last_status["feeds"] if one["name"] == CAMERA)
+    lane = sum(int(one["dropped_oldest"]) for one in record.last_status["lanes"])
+    where = f"{feed} gave way to newer ones before the model, {lane} at it"
+    return float(record.frames_sent - seen), f"{record.frames_sent} sent, {seen} looked at; {where}"
 
 
 # -- truth --------------------

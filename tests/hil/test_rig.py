@@ -26,6 +26,7 @@ from hil.rig.sabotage import SABOTAGES
 from hil.rig.sampler import parsed
 from hil.rig.slope import fitted
 from hil.rig.verdict import Outcome, judged, worst
+from hil.scene.mission import CAMERA
 
 CAMPAIGNS = Path(__file__).resolve().parents[2] / "hil" / "campaigns"
 TRIAL = Trial(name="x", says="x", duration_s=30, measure=())
@@ -197,3 +198,11 @@ def test_a_report_says_what_failed_in_words_with_unit_and_limit() -> None:
 def unjudged() -> TrialResult:
     told = judged("watts", "power", None, "W", Limit(), "this board tells no power")
     return TrialResult(name="t", says="s", outcome=Outcome.PASS, readings=(told,), played_s=10.0)
+
+
+def test_frames_that_were_missed_are_told_with_where_they_were_let_go() -> None:
+    feeds = [{"name": CAMERA, "dropped_oldest": 5}, {"name": "radar", "dropped_oldest": 9}]
+    status = {"counts": {"DetectedFrame": 90}, "feeds": feeds, "lanes": [{"dropped_oldest": 3}]}
+    missed, says = MEASURES["frames_missed"].read(record(frames_sent=100, last_status=status), TRIAL)
+    assert missed == 10
+    assert says == "100 sent, 90 looked at; 5 gave way to newer ones before the model, 3 at it"
