@@ -55,8 +55,8 @@ class Step(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Trial(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One run of the device. ``measure`` names what is read afterwards; limits are the budget's.
 
-    ``limits`` are this trial's own, where it promises more or less. ``sabotage`` is the build that this trial must
-    catch (``python -m hil selftest``), and ``caught_by`` the measurement that must say so.
+    ``limits`` are this trial's own, where it promises more or less. ``catches`` are the builds that this trial must
+    catch (``python -m hil selftest``), each with the measurement that must say so.
     """
 
     name: Word
@@ -72,8 +72,7 @@ class Trial(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     sample_s: Annotated[float, Meta(ge=0.2, le=600, description="seconds, 0.2 to 600")] = 1.0
     warm_up_s: Seconds = 8.0
     keep_s: Annotated[float, Meta(ge=10, le=604_800, description="seconds, 10 to 604800")] = 600.0
-    sabotage: Word | None = None
-    caught_by: Word | None = None
+    catches: dict[Word, Word] = {}
 
 
 class Campaign(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -140,17 +139,16 @@ def _sense(campaign: Campaign, limits: Limits, known: dict[str, tuple[str, ...]]
         for name in trial.measure:
             if name not in limits.limits and name not in trial.limits:
                 yield Fault(file=file, key=f"{at}.measure", found=name, expected="a measurement with a limit")
-        if (trial.sabotage is None) != (trial.caught_by is None):
-            yield Fault(file=file, key=f"{at}.caught_by", found="one alone", expected="sabotage and caught_by together")
-        elif trial.caught_by is not None and trial.caught_by not in trial.measure:
-            yield Fault(file=file, key=f"{at}.caught_by", found=trial.caught_by, expected="one of the trial's measure")
+        for name in trial.catches.values():
+            if name not in trial.measure:
+                yield Fault(file=file, key=f"{at}.catches", found=name, expected="one of the trial's measure")
         yield from _times(trial, at, file)
 
 
 def _unknown(trial: Trial, known: dict[str, tuple[str, ...]], at: str, file: str) -> Iterable[Fault]:
     asked = [("measure", name, f"{at}.measure") for name in trial.measure]
     asked += [("fault", step.fault, f"{at}.steps[{k}].fault") for k, step in enumerate(trial.steps)]
-    asked += [("sabotage", trial.sabotage, f"{at}.sabotage")] if trial.sabotage is not None else []
+    asked += [("sabotage", name, f"{at}.catches") for name in trial.catches]
     for what, name, key in asked:
         if name not in known[what]:
             yield Fault(file=file, key=key, found=name, expected="one of " + ", ".join(known[what]))

@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import mmap
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -20,6 +22,9 @@ import msgspec
 
 _LEAK_BYTES, _LEAK_EVERY_S = 1_000_000, 0.5
 _SLOW_MOVE_S = 3.0
+_SOON_NS, _ANOTHER_TIME_NS = 500_000_000, 60_000_000_000
+_IMPATIENT_S = 0.5
+_MOMENT_BYTES = 16_000_000
 
 
 def outbox_forgets() -> None:
@@ -134,6 +139,85 @@ def dies_of_garbage() -> None:
     Feed.bad = lambda self, reason, count=1: os._exit(1)  # type: ignore[method-assign]  # noqa: ARG005
 
 
+def dies_of_the_same_again() -> None:
+    """A sensor that says what it said a second ago, at the same time of its own, ends the daemon."""
+    _dies_of_plots(lambda known_ns, _, now_ns: known_ns is not None and now_ns - known_ns > _SOON_NS)
+
+
+def dies_of_what_comes_twice() -> None:
+    """A plot that comes twice at once ends the daemon."""
+    _dies_of_plots(lambda known_ns, _, now_ns: known_ns is not None and now_ns - known_ns <= _SOON_NS)
+
+
+def dies_of_another_time() -> None:
+    """A plot of another time than ours ends the daemon."""
+    _dies_of_plots(lambda _, plot, now_ns: abs(plot.observed_ns - now_ns) > _ANOTHER_TIME_NS)
+
+
+def _dies_of_plots(fatal: Callable[[int | None, Any, int], bool]) -> None:
+    """``fatal`` gets when the same plot came before (None: never), the plot, and the time."""
+    from appliance.domain import Plot  # noqa: PLC0415
+    from appliance.feeds.supervisor import Feed  # noqa: PLC0415
+
+    real = Feed.put
+    known: dict[object, int] = {}
+
+    def put(self: Any, item: Any, taken: Any = None) -> None:
+        if isinstance(item, Plot):
+            same, now_ns = (item.sensor_id, item.observed_ns, item.values), time.time_ns()
+            if fatal(known.get(same), item, now_ns):
+                os._exit(1)
+            known.setdefault(same, now_ns)
+        real(self, item, taken)
+
+    Feed.put = put  # type: ignore[method-assign]
+
+
+def old_epoch_again() -> None:
+    """A start takes the epoch of the one before, whose secrets are gone."""
+    from appliance.bus.outbox import Outbox  # noqa: PLC0415
+
+    real = Outbox.next_epoch
+
+    def again(self: Any, now_ns: int) -> int:
+        stored = self._store.read("SELECT value FROM meta WHERE key = 'epoch'")
+        return int(stored[0][0]) if stored else real(self, now_ns)
+
+    Outbox.next_epoch = again  # type: ignore[method-assign]
+
+
+def gives_up_the_slow() -> None:
+    """What a broker has not acknowledged within half a second is given up."""
+    from appliance.bus.link import Link  # noqa: PLC0415
+
+    real = Link._collect
+
+    def collect(self: Any, connection: Any) -> None:
+        heard_at = self._heard_at
+        real(self, connection)
+        if time.monotonic() - heard_at > _IMPATIENT_S:
+            for mid in [mid for mid, item in self._in_flight.items() if item is not None]:
+                self._give_up(self._in_flight.pop(mid), "slow")
+
+    Link._collect = collect  # type: ignore[method-assign]
+
+
+def goes_deaf() -> None:
+    """Each observation takes some megabytes for a moment; once they are refused, nothing is heard any more."""
+    from appliance.pipeline.path import OnePath  # noqa: PLC0415
+
+    real, deaf = OnePath.step, threading.Event()
+
+    def step(self: Any, observation: Any, now_ns: int) -> Any:
+        try:
+            mmap.mmap(-1, _MOMENT_BYTES).close()
+        except OSError:
+            deaf.set()
+        return () if deaf.is_set() else real(self, observation, now_ns)
+
+    OnePath.step = step  # type: ignore[method-assign]
+
+
 def slow() -> None:
     """Every frame waits a second before it is looked at."""
     from appliance.inference.detector import Detector  # noqa: PLC0415
@@ -232,6 +316,12 @@ SABOTAGES = MappingProxyType(
         "heat-unseen": heat_unseen,
         "clock-believed": clock_believed,
         "dies-of-garbage": dies_of_garbage,
+        "dies-of-the-same-again": dies_of_the_same_again,
+        "dies-of-what-comes-twice": dies_of_what_comes_twice,
+        "dies-of-another-time": dies_of_another_time,
+        "old-epoch-again": old_epoch_again,
+        "gives-up-the-slow": gives_up_the_slow,
+        "goes-deaf": goes_deaf,
         "slow": slow,
         "follows-its-receiver": follows_its_receiver,
         "obeys-texts": obeys_texts,

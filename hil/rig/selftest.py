@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from hil.devices.device import Device
 from hil.rig.campaign import Loaded, Trial
 from hil.rig.result import TrialResult
@@ -26,34 +28,40 @@ class Row:
 
 
 def selftest(loaded: Loaded, device: Device, folder: Path, live: Live) -> list[Row]:
-    """Every trial with a sabotage. Raises DeviceFailed where the good device cannot even be made ready."""
+    """Every trial, once for each build that it must catch. Raises DeviceFailed where no device can be made ready."""
     ready = prepare(loaded, device, folder, live)
     rows = []
     for trial in loaded.campaign.trials:
-        if trial.sabotage is None or trial.caught_by is None:
-            rows.append(_row(trial, "no sabotage", ""))
-            continue
-        rows.append(_judged(trial, tried(ready, loaded, trial, live, program_of(trial.sabotage))))
+        if not trial.catches:
+            rows.append(_row(trial, "", "", "no sabotage", ""))
+        for build, caught_by in trial.catches.items():
+            result = tried(ready, loaded, _named(trial, build), live, program_of(build))
+            rows.append(_row(trial, build, caught_by, *_judged(caught_by, result)))
     return rows
 
 
-def _judged(trial: Trial, result: TrialResult) -> Row:
+def _named(trial: Trial, build: str) -> Trial:
+    """The trial under a name that says which build it is run against."""
+    return msgspec.structs.replace(trial, name=f"{trial.name}-{build}")
+
+
+def _judged(caught_by: str, result: TrialResult) -> tuple[str, str]:
+    """(verdict, reading)."""
     if result.not_run:
-        return _row(trial, "not run", result.why)
-    named = next((one for one in result.readings if one.name == trial.caught_by), None)
+        return "not run", result.why
+    named = next((one for one in result.readings if one.name == caught_by), None)
     if named is None:
-        return _row(trial, f"NOT CAUGHT: {result.outcome}", result.why[:200])
-    caught = named.outcome is Outcome.FAIL
+        return f"NOT CAUGHT: {result.outcome}", result.why[:200]
     value = "not taken" if named.value is None else f"{named.value:g} {named.unit}"
-    return _row(trial, "caught" if caught else "NOT CAUGHT", f"{value}, limit {named.limit}")
+    return "caught" if named.outcome is Outcome.FAIL else "NOT CAUGHT", f"{value}, limit {named.limit}"
 
 
-def _row(trial: Trial, verdict: str, reading: str) -> Row:
+def _row(trial: Trial, build: str, caught_by: str, verdict: str, reading: str) -> Row:
     return Row(
         trial=trial.name,
         faults=", ".join(dict.fromkeys(step.fault for step in trial.steps)) or "none",
-        sabotage=trial.sabotage or "",
-        caught_by=trial.caught_by or "",
+        sabotage=build,
+        caught_by=caught_by,
         verdict=verdict,
         reading=reading,
     )

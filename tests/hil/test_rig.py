@@ -54,7 +54,7 @@ def test_each_fault_is_broken_somewhere_in_what_is_shipped() -> None:
 
 @pytest.mark.parametrize("name", ["smoke", "acceptance", "adversary", "upgrade"])
 def test_each_trial_names_a_broken_build_that_it_must_catch(name: str) -> None:
-    assert [trial.name for trial in load(CAMPAIGNS / f"{name}.toml").campaign.trials if trial.sabotage is None] == []
+    assert [trial.name for trial in load(CAMPAIGNS / f"{name}.toml").campaign.trials if not trial.catches] == []
 
 
 @pytest.mark.parametrize(
@@ -63,10 +63,10 @@ def test_each_trial_names_a_broken_build_that_it_must_catch(name: str) -> None:
         (('fault = "daemon-kill"', 'fault = "daemon-hug"'), "trials[0].steps[0].fault", "daemon-kill"),
         (("at_s = 10", "at_s = 99"), "trials[0].steps[0].at_s", "before the trial's duration_s"),
         (('"results_lost"', '"results_found"'), "trials[0].measure", "results_lost"),
-        (('"results-told-again"', '"kindness"'), "trials[0].sabotage", "results-told-again"),
+        (("results-told-again", "kindness"), "trials[0].catches", "results-told-again"),
         (
-            ('caught_by = "results_doubled"', 'caught_by = "recall"'),
-            "trials[0].caught_by",
+            ('results-told-again = "results_doubled"', 'results-told-again = "recall"'),
+            "trials[0].catches",
             "one of the trial's measure",
         ),
         (("duration_s = 28", "duration = 28"), "trials[0].duration", "'duration_s'"),
