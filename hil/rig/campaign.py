@@ -22,6 +22,7 @@ from hil.rig.budgets import Limit, Limits
 SCHEMA: Final = "edge-campaign/1"
 MAX_CAMPAIGN_BYTES: Final = 1_000_000
 """A longer file is cut there, and is then no TOML file."""
+TIMEOUT: Final = "timeout"
 _T = TypeVar("_T", bound=msgspec.Struct)
 
 Word = Annotated[
@@ -56,7 +57,8 @@ class Trial(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One run of the device. ``measure`` names what is read afterwards; limits are the budget's.
 
     ``limits`` are this trial's own, where it promises more or less. ``catches`` are the builds that this trial must
-    catch (``python -m hil selftest``), each with the measurement that must say so.
+    catch (``python -m hil selftest``), each with the measurement that must say so; "timeout" where the unit must not be
+    heard again.
     """
 
     name: Word
@@ -140,8 +142,10 @@ def _sense(campaign: Campaign, limits: Limits, known: dict[str, tuple[str, ...]]
             if name not in limits.limits and name not in trial.limits:
                 yield Fault(file=file, key=f"{at}.measure", found=name, expected="a measurement with a limit")
         for name in trial.catches.values():
-            if name not in trial.measure:
-                yield Fault(file=file, key=f"{at}.catches", found=name, expected="one of the trial's measure")
+            if name not in (*trial.measure, TIMEOUT):
+                yield Fault(
+                    file=file, key=f"{at}.catches", found=name, expected="one of the trial's measure, or timeout"
+                )
         yield from _times(trial, at, file)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from hil.devices.device import Device
-from hil.rig.campaign import Loaded, Trial
+from hil.rig.campaign import TIMEOUT, Loaded, Trial
 from hil.rig.result import TrialResult
 from hil.rig.run import Live, prepare, tried
 from hil.rig.sabotage import program_of
@@ -49,6 +49,8 @@ def _judged(caught_by: str, result: TrialResult) -> tuple[str, str]:
     """(verdict, reading)."""
     if result.not_run:
         return "not run", result.why
+    if caught_by == TIMEOUT:
+        return "caught" if result.outcome is Outcome.TIMEOUT else "NOT CAUGHT", result.why[:200]
     named = next((one for one in result.readings if one.name == caught_by), None)
     if named is None:
         return f"NOT CAUGHT: {result.outcome}", result.why[:200]
