@@ -90,7 +90,7 @@ def _selftest(options: argparse.Namespace, console: Console) -> int:
     loaded = _chosen(loaded_from(options.campaign), options)
     with contextlib.ExitStack() as house:
         folder = Path(house.enter_context(tempfile.TemporaryDirectory(prefix="rig-")))
-        live = house.enter_context(Progressing(console, len(loaded.campaign.trials)))
+        live = house.enter_context(Progressing(console, sum(len(trial.catches) for trial in loaded.campaign.trials)))
         rows = selftest(loaded, device_named("local", folder / "device", live.preparing), folder, live)
     table = Table("trial", "fault", "broken on purpose", "must be caught by", "verdict", "reading", title="Self-test")
     for row in rows:
