@@ -122,7 +122,7 @@ class Video:
             decode_threads=options.decode_threads,
             memory_bytes=options.memory_mib << 20,
             open_s=options.open_s,
-            read_s=options.stall_s,
+            read_s=2.0 * options.stall_s,  # we look first: a read that times out hands on a last frame and begins anew
         )
 
     def _follow(self, process: DecoderProcess, tap: Tap) -> None:

@@ -411,6 +411,7 @@ class RtspCamera:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.hang_up = threading.Event()
+        self.silent = threading.Event()
         self.connections = 0
         self.thread = threading.Thread(target=self._serve, daemon=True)
         self.thread.start()
@@ -465,6 +466,8 @@ class RtspCamera:
         sequence, stamp = 0, 0
         while not self.hang_up.is_set():
             for packet in self.packets:
+                while self.silent.is_set() and not self.hang_up.wait(0.02):
+                    pass
                 for i in range(0, len(packet), 1200):
                     part = packet[i : i + 1200]
                     marker = 0x80 if i + 1200 >= len(packet) else 0
@@ -485,7 +488,7 @@ def camera(clip) -> Iterator[RtspCamera]:
 
 
 def test_an_rtsp_camera_is_watched_lost_and_found_again(started, camera, take_n, eventually) -> None:
-    feed = started("video", f"rtsp://watch:secret@127.0.0.1:{camera.address[1]}/live", capacity=8)
+    feed = started("video", f"rtsp://watch:secret@127.0.0.1:{camera.port}/live", capacity=8)
     frames = take_n(feed, 15)
     assert frames[0].pixels.shape == (120, 160, 3)
     assert all(a.captured_ns < b.captured_ns for a, b in itertools.pairwise(frames))
@@ -500,3 +503,16 @@ def test_an_rtsp_camera_is_watched_lost_and_found_again(started, camera, take_n,
     assert status.restarts >= 1
     assert camera.connections >= 2
     assert "secret" not in str(status)
+
+
+def test_an_rtsp_camera_that_falls_silent_is_missed_in_time(started, camera, take_n, eventually) -> None:
+    options = VideoOptions(stall_s=3.0)
+    feed = started("video", f"rtsp://127.0.0.1:{camera.port}/live", capacity=8, options=options)
+    take_n(feed, 15).clear()
+    camera.silent.set()
+    while feed.take(0.5) is not None:
+        pass
+    silent_s = time.monotonic()
+    eventually(lambda: feed.status().state == "backing-off")
+    assert time.monotonic() - silent_s < 1.5 * options.stall_s
+    assert "no frame for 3 s" in feed.status().last_error
