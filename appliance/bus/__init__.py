@@ -4,7 +4,6 @@ Outbox (on disk) → Link (MQTT) → broker → Reader (on disk again) → the u
 what it loses is sent again, what it repeats is dropped, what it changes is refused.
 """
 
-from appliance.bus.embedded import EmbeddedBroker
 from appliance.bus.endpoint import TlsFiles
 from appliance.bus.link import Link, LinkStatus
 from appliance.bus.outbox import Outbox, OutboxStatus
@@ -12,7 +11,6 @@ from appliance.bus.outbox_rows import Priority
 from appliance.bus.reader import Reader, ReaderStatus
 
 __all__ = [
-    "EmbeddedBroker",
     "Link",
     "LinkStatus",
     "Outbox",

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
-from appliance.bus import EmbeddedBroker, Link, Outbox
+from appliance.bus import Link, Outbox
 from appliance.config import LoadedMission
 from appliance.daemon.channel import channel
 from appliance.daemon.compiling import EngineStatus
@@ -175,6 +175,8 @@ class Daemon:
         house.callback(self._outbox.close)
         self._url = settings.url
         if settings.embedded_port is not None:
+            from appliance.bus.embedded import EmbeddedBroker  # noqa: PLC0415 - a field unit never loads a broker
+
             broker = EmbeddedBroker(port=settings.embedded_port)
             broker.start()
             house.callback(broker.stop)

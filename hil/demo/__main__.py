@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from appliance.bus import EmbeddedBroker
+from appliance.bus.embedded import EmbeddedBroker
 from appliance.errors import ApplianceError
 from hil.demo import stage as staging
 from hil.demo.play import play

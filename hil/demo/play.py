@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from appliance.bus import EmbeddedBroker
+from appliance.bus.embedded import EmbeddedBroker
 from appliance.errors import ApplianceError
 from hil.demo.children import Child, child
 from hil.demo.score import Opened, nanoseconds

@@ -8,7 +8,8 @@ from typing import Protocol
 
 import pytest
 
-from appliance.bus import EmbeddedBroker, TlsFiles
+from appliance.bus import TlsFiles
+from appliance.bus.embedded import EmbeddedBroker
 from appliance.sealing import PrivateIdentity, generate
 from tests.support.brokers import LocalCa
 

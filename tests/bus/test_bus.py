@@ -12,7 +12,8 @@ from typing import Any
 import paho.mqtt.client as paho
 import pytest
 
-from appliance.bus import EmbeddedBroker, Link, Outbox, Priority, Reader
+from appliance.bus import Link, Outbox, Priority, Reader
+from appliance.bus.embedded import EmbeddedBroker
 from appliance.errors import BusUnavailable
 from appliance.sealing import Closed, NotForUs, Opened, PrivateIdentity, Sender
 

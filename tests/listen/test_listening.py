@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from appliance.bus import EmbeddedBroker, Link, Outbox, Priority
+from appliance.bus import Link, Outbox, Priority
+from appliance.bus.embedded import EmbeddedBroker
 from appliance.errors import BusUnavailable, ConfigError, IdentityRefused, UsageError
 from appliance.listen import AlertBody, EntityBody, EpochClosed, Listening, NothingForUs, Result, Unread, listen
 from appliance.pipeline.radio import Radio
