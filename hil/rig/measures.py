@@ -105,7 +105,7 @@ def _first_after(made: list[int], moment_ns: int) -> int:
 
 
 def recovery_s(record: Record, trial: Trial) -> Value:
-    """From the end of a fault to the first result that was made after it, the worst of all faults."""
+    """From the end of a fault to the first result that rests on something seen after it, the worst of all faults."""
     if not record.happened:
         return None, "no fault happened"
     took = [(_back_s(record, one, trial), one) for one in record.happened]
@@ -117,15 +117,13 @@ def recovery_s(record: Record, trial: Trial) -> Value:
 
 
 def _back_s(record: Record, one: Happened, trial: Trial) -> float | None:
-    """A result of the feed that was hit, where one was hit; of any feed otherwise."""
+    """By the feed that was hit, where one was hit; by any feed otherwise. A unit that is deaf tells what it knew."""
     source = _SOURCES.get(one.target)
     end_ns = one.to_ns
     for told in record.told:
         if told.opened_ns <= end_ns or not told.body["schema"].startswith("edge/entity/"):
             continue
-        if trial.clock == "own" and nanoseconds(told.body["produced"]) <= end_ns:
-            continue
-        if source is None or any(_is_new(e, source, end_ns) for e in told.body["evidence"]):
+        if trial.clock == "faked" or any(_is_new(e, source, end_ns) for e in told.body["evidence"]):
             return (told.opened_ns - end_ns) / _NS
     return None
 
@@ -133,8 +131,10 @@ def _back_s(record: Record, one: Happened, trial: Trial) -> float | None:
 _SOURCES = {"camera": CAMERA, "radar": "mast-radar", "ais": "ais-receiver"}
 
 
-def _is_new(evidence: dict[str, Any], source: str, since_ns: int) -> bool:
-    return evidence["source_id"].split(":")[0] == source and nanoseconds(evidence["time"]) > since_ns
+def _is_new(evidence: dict[str, Any], source: str | None, since_ns: int) -> bool:
+    """Of this source, or any."""
+    ours = source is None or evidence["source_id"].split(":")[0] == source
+    return ours and nanoseconds(evidence["time"]) > since_ns
 
 
 def back_after_power_s(record: Record, _: Trial) -> Value:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -17,7 +18,7 @@ from hil.rig.campaign import Loaded, Trial, load_campaign
 from hil.rig.faults.every import FAULTS
 from hil.rig.faults.sensors import moved_m
 from hil.rig.measures import MEASURES
-from hil.rig.record import Epoch, Happened, Record
+from hil.rig.record import Epoch, Happened, Record, Told
 from hil.rig.reports.html import page
 from hil.rig.reports.junit import junit
 from hil.rig.reports.plot import runs
@@ -206,3 +207,20 @@ def test_frames_that_were_missed_are_told_with_where_they_were_let_go() -> None:
     missed, says = MEASURES["frames_missed"].read(record(frames_sent=100, last_status=status), TRIAL)
     assert missed == 10
     assert says == "100 sent, 90 looked at; 5 gave way to newer ones before the model, 3 at it"
+
+
+def told_after(fault: Happened, seen_s: float) -> float | None:
+    evidence = [{"source_id": "mast-radar:7", "time": stamp(seen_s)}]
+    body = {"schema": "edge/entity/1", "produced": stamp(13.0), "evidence": evidence}
+    told = (Told(opened_ns=BEGUN + 13 * 10**9, body=body),)
+    return MEASURES["recovery_s"].read(record(happened=(fault,), told=told), TRIAL)[0]
+
+
+def stamp(at_s: float) -> str:
+    return datetime.fromtimestamp(BEGUN / 1e9 + at_s, UTC).isoformat()
+
+
+def test_a_unit_that_only_tells_what_it_knew_has_not_recovered() -> None:
+    fault = Happened(fault="memory-pressure", target="", from_ns=BEGUN, to_ns=BEGUN + 10 * 10**9)
+    assert told_after(fault, seen_s=12.0) == pytest.approx(3.0)
+    assert told_after(fault, seen_s=9.0) == math.inf
