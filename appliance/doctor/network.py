@@ -28,6 +28,12 @@ class Allowed:
     def has_peer(self, address: Address, port: int) -> bool:
         return (str(address), port) in self.peers
 
+    def serves(self, socket: Socket) -> bool:
+        """Whether this box may be spoken to there: a port that the mission listens on, or the mission's own broker, where
+        it stands on this box."""
+        port_of_feed = (socket.protocol, socket.port) in self.listening
+        return port_of_feed or (socket.protocol == "tcp" and self.has_peer(socket.address, socket.port))
+
     @property
     def names(self) -> tuple[str, ...]:
         """Hosts that are not addresses."""
@@ -88,7 +94,7 @@ def judge_filter(state: PacketFilter) -> Finding:
 def judge_listening(sockets: Sequence[Socket], allowed: Allowed) -> Finding:
     """Who may speak to this box: on loopback, or on a port that the mission names."""
     waiting = [socket for socket in sockets if socket.peer is None and not socket.address.is_loopback]
-    strange = [socket for socket in waiting if (socket.protocol, socket.port) not in allowed.listening]
+    strange = [socket for socket in waiting if not allowed.serves(socket)]
     if strange:
         return Finding(
             check="listening",
@@ -106,14 +112,14 @@ def judge_listening(sockets: Sequence[Socket], allowed: Allowed) -> Finding:
 
 
 def judge_connections(sockets: Sequence[Socket], allowed: Allowed) -> Finding:
-    """Whom this box speaks to: itself, or a peer that the mission names."""
+    """Whom this box speaks to: itself, a peer that the mission names, or who came to a port that it serves."""
     strange = [
         socket
         for socket in sockets
         if socket.peer is not None
         and not socket.peer.is_loopback
         and not allowed.has_peer(socket.peer, socket.peer_port)
-        and (socket.protocol, socket.port) not in allowed.listening
+        and not allowed.serves(socket)
     ]
     if strange:
         peers = sorted(f"{socket.protocol} {_place(socket.peer, socket.peer_port)}" for socket in strange)

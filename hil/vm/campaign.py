@@ -39,7 +39,7 @@ DRAIN_S: Final = 180.0
 SEED: Final = 7
 KEEP_S: Final = 60.0
 """Nothing here looks at what results say."""
-OUTBOX: Final = f"{HOME}/outbox.sqlite"
+OUTBOX: Final = "/var/lib/edge-appliance/outbox.sqlite"
 Say = Callable[[str], None]
 
 

@@ -137,6 +137,16 @@ def test_only_the_missions_peers_may_be_spoken_to() -> None:
     assert "203.0.113.9:443" in finding.says
 
 
+def test_a_units_own_broker_is_open_to_its_readers_at_the_missions_address_and_nowhere_else() -> None:
+    broker, reader = sock("10.0.0.2", 8883), sock("10.0.0.2", 8883, "10.0.0.77", 50_000)
+    assert judge_listening([broker], MISSION).verdict == "good"
+    assert judge_connections([reader], MISSION).verdict == "good"
+    for stranger in (sock("0.0.0.0", 8883), sock("10.0.0.1", 8883), sock("10.0.0.2", 8884)):
+        assert judge_listening([stranger], MISSION).verdict == "bad"
+    assert judge_listening([sock("10.0.0.2", 8883, protocol="udp")], MISSION).verdict == "bad"
+    assert judge_connections([sock("10.0.0.2", 8884, "10.0.0.77", 50_000)], MISSION).verdict == "bad"
+
+
 def test_the_missions_peer_on_another_port_is_a_stranger() -> None:
     assert judge_connections([sock("10.0.0.1", 50_000, "10.0.0.2", 22)], MISSION).verdict == "bad"
 
