@@ -29,8 +29,7 @@ class Allowed:
         return (str(address), port) in self.peers
 
     def serves(self, socket: Socket) -> bool:
-        """Whether this box may be spoken to there: a port that the mission listens on, or its broker, where that stands on
-        this box."""
+        """Whether this box may be spoken to there: at a port that the mission listens on, or at its own broker."""
         port_of_feed = (socket.protocol, socket.port) in self.listening
         return port_of_feed or (socket.protocol == "tcp" and self.has_peer(socket.address, socket.port))
 
