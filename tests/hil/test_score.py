@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from typing import Any
@@ -134,7 +135,7 @@ def test_times_are_read_to_the_nanosecond() -> None:
 
 
 def test_the_beginning_is_read_from_the_first_status_that_knows_it() -> None:
-    listener = Listener()
+    listener = Listener(io.StringIO())
     silent = {"schema": "edge/status/1", "feeds": [{"name": CAMERA, "received": 0, "last_item_ns": None}]}
     listener.hear(json.dumps(silent), 1)
     assert listener.begun_ns() is None

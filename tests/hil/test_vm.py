@@ -141,13 +141,14 @@ def test_a_port_that_the_packet_filter_drops_is_refused_by_the_device(tmp_path: 
 
 
 FAKE_QEMU = """#!{python}
-import contextlib, socket, sys, threading
+import contextlib, os, socket, sys, threading
 sys.path.insert(0, {guest!r})
 import agent
 path = next(w.split("path=")[1].split(",")[0] for w in sys.argv if w.startswith("socket,id=rig"))
 server = socket.socket(socket.AF_UNIX)
-server.bind(path)
+server.bind(path + ".new")
 server.listen()
+os.rename(path + ".new", path)  # whoever sees it can connect
 def answer(caller):
     with caller, contextlib.suppress(OSError):
         agent.serve(caller.fileno())
