@@ -137,8 +137,9 @@ KINDS = (
 def one_run(kind: Kind, rng: np.random.Generator) -> tuple[float, float, list[tuple[float, int]]]:
     """(NEES of place, of velocity, [(NIS, degrees of freedom)]) of one thing that is seen for `STEPS` seconds."""
     motion = Motion(
-        noise_m2ps3=(NOISE,), turns_radps=(0.0,), rates_per_s=(0.01,), first_weights=(1.0,), speed_sigma_mps=SPEED_MPS
-    )
+        noise_m2ps3=(NOISE,), turns_radps=(0.0,), rates_per_s=(0.01,), first_weights=(1.0,), stands=(False,),
+        speed_sigma_mps=SPEED_MPS,
+    )  # fmt: skip
     sensor = SensorModel(clutter_density_per_m2=1e-12, birth_ratio=100.0)
     fusion = Fusion(FusionSettings(origin=ORIGIN, motion=motion, default_sensor=sensor, gate=60.0))
     x = np.array([*rng.uniform(-800.0, 800.0, 2), *rng.normal(0.0, SPEED_MPS, 2)])

@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from appliance.domain import Geodetic, Plot
-from appliance.fusion import Fusion, FusionSettings, SensorModel
+from appliance.fusion import MOORINGS, Fusion, FusionSettings, SensorModel
 from appliance.geodesy import LocalFrame
 from benchmarks.tables import Table, shared_data
 
@@ -72,7 +72,7 @@ def by_fusion(heard: list[Heard], *, velocity: bool) -> dict[str, str]:
     sensor = SensorModel(detection_probability=0.9, clutter_density_per_m2=1e-9, birth_ratio=10.0)
     fusion = Fusion(
         FusionSettings(
-            origin=ORIGIN, unit="solent", default_sensor=sensor, tentative_hold_s=2 * SILENCE_S,
+            origin=ORIGIN, unit="solent", default_sensor=sensor, motion=MOORINGS, tentative_hold_s=2 * SILENCE_S,
             confirmed_hold_s=4 * SILENCE_S, deleted_hold_s=900.0, evidence_per_source=len(heard) + 1,
         )
     )  # fmt: skip

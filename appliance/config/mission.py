@@ -62,6 +62,9 @@ class Unit(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     position: Annotated[
         Literal["surveyed", "gnss"], Meta(description="'surveyed' (the origin is right) or 'gnss' (a gnss feed says)")
     ] = "surveyed"
+    moorings: Annotated[
+        bool, Meta(description="true: vessels lie at berths or at anchor within sight, so what stands is told apart")
+    ] = False
     demo: Annotated[
         bool, Meta(description="true: a demo on a desk, which may use the embedded broker; nothing else may")
     ] = False

@@ -17,7 +17,7 @@ from appliance.daemon.engines import Engine
 from appliance.domain import Geodetic, Receipt
 from appliance.estimation import FieldOfView, Sector
 from appliance.feeds import FeedSpec, PictureOptions, ReportOptions, SensorSigma, parse_uri
-from appliance.fusion import FusionSettings, SensorModel
+from appliance.fusion import MOORINGS, FusionSettings, Motion, SensorModel
 from appliance.host.clock import clock_state
 from appliance.pipeline.path import PathPlan
 from appliance.pipeline.significance import Significance
@@ -142,6 +142,7 @@ def path_plan(loaded: LoadedMission, engines: Sequence[Engine], *, replayed: boo
         fusion=FusionSettings(
             origin=origin,
             unit=mission.unit.id,
+            motion=MOORINGS if mission.unit.moorings else Motion(),
             confirmed_hold_s=_hold_s(mission.feeds),
             sensors={f.name: model for f in mission.feeds if (model := _sensor(f, cameras, origin)) is not None},
         ),

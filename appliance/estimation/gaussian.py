@@ -26,6 +26,9 @@ MANOEUVRE_S = 60.0
 TURN_S = 15.0
 """A turn at three degrees a second has gone half a circle by then."""
 
+STANDING = math.inf
+"""The turn rate of what gets nowhere: moored, or standing about."""
+
 
 @leaf
 def symmetrise(p: Array) -> None:
@@ -60,8 +63,12 @@ def steps(dt: float, q: float, turn: float, out: Array) -> None:
     Straight: Bar-Shalom, Li & Kirubarajan 2001, 6.2.2. A steady turn at ``turn`` rad/s (anticlockwise positive): 11.7.1
     there, with the turn rate known; then it is linear in this state. Nobody turns for longer than `TURN_S`: over a
     longer gap the thing goes straight on. Over a gap longer than `MANOEUVRE_S` the velocity's doubt stops growing and
-    the position's grows as a random walk.
+    the position's grows as a random walk. What is `STANDING` has no velocity but a variance of it, ``q`` m²/s², and its
+    place walks at random by ``q`` m²/s.
     """
+    if turn == STANDING and dt > 0.0:
+        out[0], out[1], out[2], out[3], out[4], out[5], out[6] = 0.0, 0.0, 0.0, 0.0, q * dt, 0.0, q
+        return
     out[0], out[1], out[2], out[3] = dt, 0.0, 0.0, 1.0
     if 0.0 < dt <= TURN_S and turn != 0.0:
         out[2], out[3] = math.sin(turn * dt), math.cos(turn * dt)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from appliance.estimation import lifecycle
 from appliance.estimation.bank import NEVER, NONE, Bank, Index, Look, Moves, Rules, Sight, grown, make_bank
-from appliance.estimation.gaussian import Array
+from appliance.estimation.gaussian import STANDING, Array
 from appliance.estimation.scan import Outcome, scan, step
 from appliance.fusion.settings import FusionSettings, SensorModel
 from appliance.geodesy import LocalFrame
@@ -31,7 +31,7 @@ class Core:
         motion = settings.motion
         self.moves = Moves(
             noise=np.array(motion.noise_m2ps3),
-            turns=np.array(motion.turns_radps),
+            turns=np.where(motion.stands, STANDING, motion.turns_radps),
             rates=np.array(motion.rates_per_s),
             gate=settings.gate,
             survival_s=settings.survival_s,
@@ -41,6 +41,8 @@ class Core:
             retrodict_s=settings.retrodict_s,
             speed_var=motion.speed_sigma_mps**2,
         )
+        self.shaking = np.where(motion.stands, 0.0, self.moves.noise)
+        """(M,) acceleration density of each way of moving; what stands has none."""
         self._rules = Rules(
             weights=np.array(motion.first_weights),
             speed_var=motion.speed_sigma_mps**2,

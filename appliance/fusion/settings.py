@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from appliance.domain import Geodetic
 from appliance.estimation import FieldOfView
@@ -44,20 +45,36 @@ class Motion:
     """Ways of moving, side by side: straight, in any way at all, turning left, turning right.
 
     Each has a white-acceleration density in m²/s³, a turn rate in rad/s (anticlockwise positive), how often it is left
-    per second, and its weight when a thing is first seen. All four tuples have one length.
+    per second, and its weight when a thing is first seen. One that ``stands`` has no velocity; its noise is the
+    variance of that in m²/s², and of its place in m² for each second. All tuples have one length.
     """
 
     noise_m2ps3: tuple[float, ...] = (0.05, 6.0, 0.3, 0.3)
     turns_radps: tuple[float, ...] = (0.0, 0.0, math.radians(3.0), -math.radians(3.0))
     rates_per_s: tuple[float, ...] = (0.02, 0.3, 0.05, 0.05)
     first_weights: tuple[float, ...] = (0.6, 0.1, 0.15, 0.15)
+    stands: tuple[bool, ...] = (False, False, False, False)
     speed_sigma_mps: float = 12.0
     """Each axis, of a thing seen for the first time."""
 
     def __post_init__(self) -> None:
-        sizes = {len(self.noise_m2ps3), len(self.turns_radps), len(self.rates_per_s), len(self.first_weights)}
+        ways = (self.noise_m2ps3, self.turns_radps, self.rates_per_s, self.first_weights, self.stands)
+        sizes = set(map(len, ways))
         if len(sizes) != 1 or not self.noise_m2ps3:
             raise ValueError(f"expected one value of each kind for each way of moving; found {sorted(sizes)}")
+
+
+MOORINGS: Final = Motion(
+    noise_m2ps3=(0.02, 6.0, 0.2, 0.2, 0.02),
+    turns_radps=(0.0, 0.0, math.radians(3.0), -math.radians(3.0), 0.0),
+    rates_per_s=(0.02, 0.3, 0.05, 0.05, 0.003),
+    first_weights=(0.5, 0.1, 0.1, 0.1, 0.2),
+    stands=(False, False, False, False, True),
+)
+"""Where vessels lie at berths and at anchor: they stand, too, and their neighbours at the next berth are others.
+
+Not the default: where people come and go through one door, the next one in is taken for the last one, who "stood" there
+out of sight."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

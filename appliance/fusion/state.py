@@ -187,7 +187,7 @@ class State:
     def _ahead(self, slot: int, t: float) -> tuple[Array, Array]:
         bank = self.core.bank
         mean, cov, dt = bank.mean[slot], bank.cov[slot], t - float(bank.time_s[slot])
-        q = float(bank.w[slot] @ self.core.moves.noise)
+        q = float(bank.w[slot] @ self.core.shaking)
         spread = cov[:2, :2] + dt * (cov[:2, 2:] + cov[2:, :2]) + dt * dt * cov[2:, 2:]
         spread = spread + np.eye(2) * q * dt * min(dt, MANOEUVRE_S) ** 2 / 3.0
         return mean[:2] + dt * mean[2:], spread

@@ -89,7 +89,7 @@ def _status(state: State, dossier: Dossier, unseen_s: float) -> EntityStatus:
 
 def ahead(state: State, slots: Index, t: float) -> tuple[Array, Array]:
     """Means (S, 4) and covariances (S, 4, 4) of ``slots`` at ``t``, each not before its own time."""
-    bank, noise = state.core.bank, state.core.moves.noise
+    bank, noise = state.core.bank, state.core.shaking
     mean, cov = bank.mean[slots], bank.cov[slots]
     dt = np.maximum(t - bank.time_s[slots], 0.0)
     q = sum((bank.w[slots, k] * noise[k] for k in range(len(noise))), np.zeros(len(slots)))

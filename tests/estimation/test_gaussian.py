@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.estimation.gaussian import (
+    STANDING,
     is_positive_definite,
     predict_cv,
     predict_turn,
@@ -152,3 +153,20 @@ def test_two_short_turns_equal_one_long_one_and_no_turn_is_straight() -> None:
     predict_cv(x2, p2, 2.0, 0.5)
     np.testing.assert_allclose(x, x2, atol=1e-5)
     np.testing.assert_allclose(p, p2, rtol=1e-5)
+
+
+@pytest.mark.parametrize("gap_s", [0.1, 10.0, 180.0])
+def test_what_stands_stays_whatever_velocity_it_had_and_its_doubt_grows_by_the_second(gap_s: float) -> None:
+    x, p = np.array([100.0, 200.0, 7.0, -3.0]), np.diag([25.0, 25.0, 4.0, 4.0])
+    p[0, 2] = p[2, 0] = 5.0
+    predict_turn(x, p, gap_s, 0.02, STANDING)
+    assert x.tolist() == [100.0, 200.0, 0.0, 0.0]
+    assert p == pytest.approx(np.diag([25.0 + 0.02 * gap_s, 25.0 + 0.02 * gap_s, 0.02, 0.02]))
+
+
+def test_no_time_changes_nothing_of_what_stands() -> None:
+    x, p = np.array([1.0, 2.0, 3.0, 4.0]), _random_cov(np.random.default_rng(5))
+    before = p.copy()
+    predict_turn(x, p, 0.0, 0.02, STANDING)
+    assert x.tolist() == [1.0, 2.0, 3.0, 4.0]
+    assert p == pytest.approx(before)

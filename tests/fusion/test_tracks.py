@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from appliance.domain import CATEGORIES, Entity, Geodetic, Identity, Plot
 from appliance.estimation.gaussian import is_positive_definite
+from appliance.fusion import MOORINGS
 
 SECOND = 1_000_000_000
 
@@ -93,6 +94,51 @@ def test_the_first_look_of_the_fifth_sensor_counts_as_any_other(world: Any) -> N
     (entity,) = fusion.entities(8 * SECOND)
     assert {e.source_id for e in entity.evidence} == {"radar", "eo"}
     assert entity.covariance_m2[0][0] < 2.0 < vague
+
+
+def test_a_moored_vessel_is_better_known_after_minutes_of_silence_than_one_under_way(world: Any) -> None:
+    doubts = {}
+    for name, speed in (("moored", 0.0), ("under way", 6.0)):
+        fusion = world.fusion(confirmed_hold_s=400.0, motion=MOORINGS)
+        for k in range(20):
+            t = (1 + 10 * k) * SECOND
+            fusion.observe_plots("eo", t, [world.position(speed * 10 * k, 0, t, name, sigma=5.0)], t)
+        (entity,) = fusion.entities(t + 180 * SECOND)
+        doubts[name] = math.sqrt(entity.covariance_m2[0][0])
+    assert doubts["moored"] < 60.0
+    assert doubts["under way"] > 2.0 * doubts["moored"]
+
+
+def test_one_that_stood_for_minutes_and_goes_is_the_same_entity(world: Any) -> None:
+    fusion = world.fusion(motion=MOORINGS)
+    for k in range(1, 181):
+        t, gone_s = k * SECOND, max(k - 120, 0)
+        east = 0.5 * gone_s**2 if gone_s < 4 else 8.0 + 4.0 * (gone_s - 4)  # a car from the kerb
+        fusion.observe_plots("eo", t, [world.position(1000 + east, 2000, t, "a", sigma=5.0)], t)
+        if k == 120:
+            (stood,) = fusion.entities(t)
+    (entity,) = _believed(fusion.entities(t))
+    assert entity.entity_id == stood.entity_id
+    assert math.hypot(*stood.velocity_mps[:2]) < 1.0
+    assert abs(entity.velocity_mps[0] - 4.0) < 0.5
+
+
+def test_a_car_that_brakes_hard_and_one_that_swerves_are_followed(world: Any) -> None:
+    fusion = world.fusion()
+    for k in range(1, 61):
+        t = k * SECOND
+        braked = 25.0 * k if k < 30 else 750.0 + 25.0 * min(k - 30, 4) - 3.0 * min(k - 30, 4) ** 2
+        swerved = 15.0 * k if k < 30 else 450.0
+        across = 15.0 * max(k - 30, 0)
+        plots = [world.radar(-2000 + braked, 1500, t, "a"), world.radar(-1000 + swerved, -1500 + across, t, "b")]
+        fusion.observe_plots("radar", t, plots, t)
+        if k == 20:
+            before = {entity.entity_id for entity in _believed(fusion.entities(t))}
+    after = {entity.entity_id: world.frame.local(entity.position)[:2] for entity in _believed(fusion.entities(t))}
+    assert len(before) == 2
+    assert set(after) == before
+    for east, north in ((-2000 + 802.0, 1500), (-550, -1050)):
+        assert min(math.hypot(east - e, north - n) for e, n in after.values()) < 40.0
 
 
 def test_a_range_rate_tells_the_velocity_along_the_sight_at_once(world: Any) -> None:
