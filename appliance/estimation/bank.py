@@ -18,6 +18,8 @@ from appliance.estimation.gaussian import Array
 Index = npt.NDArray[np.int64]
 NONE = -1
 NEVER = -1e18
+NEW = -2
+"""In `Look.lock`: a sensor's running number that nothing carries yet."""
 
 POSITION, BEARING = 0, 1
 """Kinds of a plot in `Look`: range-bearing has become a position before it comes here."""
@@ -40,6 +42,7 @@ class Bank(NamedTuple):
     held_s: Array  #: (C,) until then a self-reporting thing is not disbelieved for want of other sensors
     kept_s: Array  #: (C,) until then it is not dropped merely for being silent
     mobile: Index  #: (C, 2) codes of MMSI and ICAO, NONE where there is none
+    numbered: Index  #: (C,) the sensor whose running number it carries, NONE where it carries none
     past: Array  #: (C, HISTORY, 8): time, mean (4), position covariance (ee, en, nn)
     past_next: Index  #: (C,) how many places were ever kept
     confirmed: npt.NDArray[np.bool_]  #: (C,) whether it was ever believed
@@ -62,7 +65,7 @@ class Look(NamedTuple):
     rate: Array  #: (J,) m/s away from ``origin``
     rate_var: Array  #: (J,) negative where the plot says none
     log_density: tuple[float, float]  #: of false and new plots, per m² and per rad
-    lock: Index  #: (J,) slot that the plot's identity points to, or NONE
+    lock: Index  #: (J,) slot that the plot's identity points to, NEW, or NONE where it has none
     lock_gain: float  #: how strongly
     mobile: Index  #: (J, 2)
 
@@ -125,6 +128,7 @@ def make_bank(capacity: int, models: int, sensors: int = 1) -> Bank:
         held_s=np.zeros(c),
         kept_s=np.zeros(c),
         mobile=np.full((c, 2), NONE, np.int64),
+        numbered=np.full(c, NONE, np.int64),
         past=np.zeros((c, HISTORY, 8)),
         past_next=np.zeros(c, np.int64),
         confirmed=np.zeros(c, np.bool_),

@@ -27,7 +27,7 @@ def place(bank: Bank, slot: int, look: Look, j: int, rules: Rules, log_odds: flo
     bank.time_s[slot] = bank.odds_s[slot] = look.time_s[j]
     bank.log_odds[slot], bank.past_next[slot] = log_odds, 0
     bank.held_s[slot] = bank.kept_s[slot] = NEVER
-    bank.mobile[slot] = look.mobile[j]
+    bank.mobile[slot], bank.numbered[slot] = look.mobile[j], NONE
     remember(bank, slot, 0.0)
 
 

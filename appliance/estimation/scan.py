@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from appliance.estimation.assignment import assign
-from appliance.estimation.bank import BEARING, NONE, POSITION, Bank, Index, Look, Moves, Rules, Sight
+from appliance.estimation.bank import BEARING, NEW, NONE, POSITION, Bank, Index, Look, Moves, Rules, Sight
 from appliance.estimation.compiled import compiled, inlined, leaf
 from appliance.estimation.gating import LEAST_SEEN, Gated, gate, miss, remember
 from appliance.estimation.gaussian import LOG_2PI, Array, update_pair, update_single, wrap
@@ -123,9 +123,14 @@ def _mixture(
 
 
 @inlined
-def _bonus(bank: Bank, slot: int, look: Look, j: int, conflict: float) -> float:
-    """What identity adds to a pair: known to be this one, or known to be another."""
+def _bonus(bank: Bank, slot: int, look: Look, j: int, conflict: float, sensor: int) -> float:
+    """What identity adds to a pair: known to be this one, or known to be another.
+
+    A sensor that gives a thing a new number says that it is none of those that it has numbered.
+    """
     value = look.lock_gain if look.lock[j] == slot else 0.0
+    if look.lock[j] == NEW and bank.numbered[slot] == sensor:
+        value -= look.lock_gain
     for k in range(2):
         mine, its = bank.mobile[slot, k], look.mobile[j, k]
         if mine != NONE and its != NONE and mine != its:  # noqa: PLR1714 compiled
@@ -172,7 +177,7 @@ def _apply(bank: Bank, slot: int, t: float, look: Look, j: int, moves: Moves, pr
 
 
 @compiled
-def _score(bank: Bank, gated: Gated, t: float, look: Look, moves: Moves, predicted: Predicted) -> Pairs:
+def _score(bank: Bank, gated: Gated, t: float, look: Look, moves: Moves, sensor: int, predicted: Predicted) -> Pairs:
     """Predict each gated state to the look; list its pairs that gain over its being missed."""
     size = gated.near.shape[0]
     pairs = Pairs(np.zeros(gated.starts.shape[0], np.int64), np.empty(size, np.int64), np.empty(size), np.empty(size))
@@ -190,7 +195,7 @@ def _score(bank: Bank, gated: Gated, t: float, look: Look, moves: Moves, predict
         for k in range(gated.starts[i], gated.starts[i + 1]):
             j = gated.near[k]
             llr = _pair(slot, x, p, w, look, j, look.time_s[j] - at, moves, predicted.logs) + seen_log
-            gain = llr + base + _bonus(bank, slot, look, j, moves.conflict)
+            gain = llr + base + _bonus(bank, slot, look, j, moves.conflict, sensor)
             if gain > 0.0:
                 pairs.columns[used], pairs.gains[used], pairs.llrs[used] = j, gain, llr
                 used += 1
@@ -229,7 +234,7 @@ def scan(bank: Bank, look: Look, sight: Sight, moves: Moves, t: float, sensor: i
         np.empty((rows, models, 4)), np.empty((rows, models, 4, 4)), np.empty((rows, models)),
         np.empty(models), np.empty((3, 4, 2)),
     )  # fmt: skip
-    pairs = _score(bank, gated, t, look, moves, predicted)
+    pairs = _score(bank, gated, t, look, moves, sensor, predicted)
     taken = assign(pairs.starts, pairs.columns[: pairs.starts[rows]], pairs.gains, plots)
     out.slots[:] = NONE
     out.llr[:] = 0.0

@@ -68,17 +68,17 @@ class Core:
 
     def look(self, sensor_id: str, look: Look, sight: Sight, t: float) -> Outcome:
         """Run one look against all living states; nothing begins and nothing ends."""
-        sensor = self._sensor(sensor_id)  # may grow the bank
+        sensor = self.sensor(sensor_id)  # may grow the bank
         return self._scan(self.bank, sensor, look, sight, t)
 
     def look_at(self, slot: int, sensor_id: str, look: Look, sight: Sight, t: float) -> Outcome:
         """Run one look against one living state alone."""
-        sensor = self._sensor(sensor_id)
+        sensor = self.sensor(sensor_id)
         return self._scan(self.bank._replace(live=np.array([slot]), counts=np.array([1, 0])), sensor, look, sight, t)
 
     def step(self, sensor_id: str, look: Look, sight: Sight, t: float, birth: float, newest: float) -> Outcome:
         """Run one look; plots that nobody took begin states at odds ``birth`` (log); what has ended goes."""
-        plots, sensor = len(look.time_s), self._sensor(sensor_id)
+        plots, sensor = len(look.time_s), self.sensor(sensor_id)
         self._make_room(plots)
         fresh_ones, ended = np.empty(plots, np.int64), np.empty(len(self.live) + plots, np.int64)
         out = Outcome(np.empty((plots, 3), np.int64), np.empty(plots), fresh_ones, ended)
@@ -105,7 +105,8 @@ class Core:
         scan(bank, look, sight, self.moves, t, sensor, out)
         return out
 
-    def _sensor(self, sensor_id: str) -> int:
+    def sensor(self, sensor_id: str) -> int:
+        """Its row in ``bank.looked``, and its number in ``bank.numbered``. Asking for a new one may grow the bank."""
         row = self._sensors.get(sensor_id)
         if row is not None:
             return row

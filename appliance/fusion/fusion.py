@@ -20,7 +20,7 @@ import numpy as np
 
 from appliance.domain import Claim, Dispute, Entity, Estimate, Identity, Objection, Plot
 from appliance.errors import BadRecord
-from appliance.estimation.bank import NONE, Index, Sight
+from appliance.estimation.bank import NEW, NONE, Index, Sight
 from appliance.estimation.scan import UPDATED
 from appliance.fusion import telling
 from appliance.fusion.against import objections
@@ -170,13 +170,15 @@ class Present:
         return sight
 
     def _locks(self, plots: Sequence[Plot]) -> Index | None:
-        """(J,) the slots that tracklets point to; None where no plot has any identity."""
+        """(J,) the slots that tracklets point to, NEW for new ones; None where no plot has any identity."""
         if not any(map(_IDENTITIES, plots)):
             return None
         locks = np.full(len(plots), NONE)
         for j, plot in enumerate(plots):
-            tracklets = (identity for identity in plot.identities if identity.kind == "tracklet")
-            locks[j] = next((self._state.book.slot(identity) for identity in tracklets), NONE)
+            tracklet = next((identity for identity in plot.identities if identity.kind == "tracklet"), None)
+            if tracklet is not None:
+                slot = self._state.book.slot(tracklet)
+                locks[j] = slot if slot != NONE else NEW
         return locks
 
     def _prune(self, now_ns: int) -> None:

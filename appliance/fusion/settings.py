@@ -49,7 +49,7 @@ class Motion:
     variance of that in m²/s², and of its place in m² for each second. All tuples have one length.
     """
 
-    noise_m2ps3: tuple[float, ...] = (0.05, 6.0, 0.3, 0.3)
+    noise_m2ps3: tuple[float, ...] = (0.01, 6.0, 0.3, 0.3)
     turns_radps: tuple[float, ...] = (0.0, 0.0, math.radians(3.0), -math.radians(3.0))
     rates_per_s: tuple[float, ...] = (0.02, 0.3, 0.05, 0.05)
     first_weights: tuple[float, ...] = (0.6, 0.1, 0.15, 0.15)

@@ -127,6 +127,7 @@ class State:
         for identity in plot.identities:
             if identity.kind == "tracklet":
                 self.carry_tracklet(slot, identity)
+                self.core.bank.numbered[slot] = self.core.sensor(plot.sensor_id)
 
     def carry_tracklet(self, slot: int, identity: Identity) -> None:
         """This sensor's running number is this entity now, and no other."""

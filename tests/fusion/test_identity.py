@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from appliance.domain import Geodetic, Identity, Plot
-from appliance.fusion import Fusion, FusionSettings
+from appliance.fusion import Fusion, FusionSettings, SensorModel
 
 SECOND = 1_000_000_000
 
@@ -30,6 +30,26 @@ def test_ais_joins_what_radar_already_follows(world: Any) -> None:
     (entity,) = fusion.entities(30 * SECOND)
     assert entity.identities == (Identity(kind="mmsi", value="235000001"),)
     assert {e.source_id for e in entity.evidence} == {"radar", "ais"}
+
+
+@pytest.mark.parametrize(
+    ("number", "apart_m", "entities"),
+    [("eo:1", 4.0, 1), ("eo:2", 1.0, 1), ("eo:2", 4.0, 2)],
+    ids=["the same number", "a new number where it must be", "a new number where it may be"],
+)
+def test_a_number_that_a_camera_gives_anew_speaks_for_somebody_else(
+    world: Any, number: str, apart_m: float, entities: int
+) -> None:
+    """Two seconds after one went out of sight, one comes into it, so far from where the first is expected."""
+    fusion = world.fusion(sensors={"eo": SensorModel(clutter_density_per_m2=1e-3)})
+    for k in range(1, 31):
+        t, east, name = k * SECOND // 2, 0.5 * k, "eo:1"
+        if k > 20:
+            t, east, name = t + 3 * SECOND // 2, east + 1.5 + apart_m, number
+        plot = world.position(east, 0, t, f"{k}", sigma=0.5)
+        plot = dataclasses.replace(plot, identities=(Identity(kind="tracklet", value=name),))
+        fusion.observe_plots("eo", t, [plot], t)
+    assert len([e for e in fusion.entities(t) if e.status in ("confirmed", "coasting")]) == entities
 
 
 def test_a_moored_vessel_that_reports_every_three_minutes_stays(world: Any) -> None:
