@@ -49,6 +49,10 @@ FILE_FORMATS: Final = (
 )
 PACKAGE_ROOT: Final = str(Path(__file__).resolve().parents[2])
 
+RTSP_PROBING: Final = {"fpsprobesize": "0", "analyzeduration": "200000"}
+"""A camera describes its stream in SDP. Left alone, libavformat also counts twenty frames to learn the rate, seconds in
+which they pile up; then they come at once, and most give way to newer ones."""
+
 
 def input_of(uri: FeedUri, options: VideoOptions) -> tuple[str, str | None, dict[str, str]]:
     """(what to open, which demuxer, its options) for libavformat."""
@@ -56,8 +60,8 @@ def input_of(uri: FeedUri, options: VideoOptions) -> tuple[str, str | None, dict
         case "file":
             return "file:" + uri.path, None, {"protocol_whitelist": "file", "format_whitelist": FILE_FORMATS}
         case "rtsp":
-            allowed = "rtsp,rtp,udp,tcp"
-            return uri.raw, "rtsp", {"protocol_whitelist": allowed, "rtsp_transport": options.rtsp_transport}
+            allowed = {"protocol_whitelist": "rtsp,rtp,udp,tcp", "rtsp_transport": options.rtsp_transport}
+            return uri.raw, "rtsp", {**allowed, **RTSP_PROBING}
         case "v4l2":
             return uri.path, "v4l2", {}
         case _:

@@ -13,6 +13,8 @@ from hil.rig.reports.plot import plot
 from hil.rig.result import Result, TrialResult
 from hil.rig.verdict import Outcome, Reading
 
+_WHOLE_FROM = 100.0
+"""From here on a reader wants no digits behind the point."""
 SENTENCES = {
     Outcome.PASS: "Everything that was asked held.",
     Outcome.FAIL: "Something did not hold: the readings in red are beyond their limits.",
@@ -152,11 +154,8 @@ def _is_judged(reading: Reading) -> bool:
 def _value(reading: Reading) -> str:
     if reading.value is None or math.isnan(reading.value):
         return "not taken"
-    number = (
-        f"{reading.value:.0f}"
-        if math.isinf(reading.value) or reading.value == round(reading.value)
-        else f"{reading.value:.3g}"
-    )
+    value = reading.value
+    number = f"{value:.3g}" if abs(value) < _WHOLE_FROM and value != round(value) else f"{value:.0f}"
     return f"{number} {escape(reading.unit)}".strip()
 
 
