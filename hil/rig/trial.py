@@ -100,7 +100,7 @@ def _play_until(bench: Bench, at_s: float, told: TellTime, doing: str) -> None:
 
 def _end(bench: Bench) -> int:
     """The world falls silent, the daemon ends in order, the reader hears the close of its epoch."""
-    bench.camera.mood = "silent"
+    bench.camera.mood = "ending"
     bench.players.stop()
     time.sleep(LAST_FRAME_S)
     bench.sampler.stop()

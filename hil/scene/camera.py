@@ -31,8 +31,9 @@ _START_CODE = b"\0\0\0\1"
 _SEND_LIMIT_S = 2.0
 _MAX_REQUEST_BYTES = 8192
 
-Mood = Literal["well", "frozen", "silent", "garbage", "away"]
-"""Frozen: the same picture again and again. Silent: connected, and no frame. Away: hangs up and takes no caller."""
+Mood = Literal["well", "frozen", "silent", "garbage", "away", "ending"]
+"""Frozen: the same picture again and again. Silent: connected, and no frame. Away: hangs up and takes no caller.
+Ending: one more frame that does not count, then silent: a decoder knows a frame's end by the next one's beginning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +157,9 @@ class RtspCamera:
                 continue
             stamp = round((number / FRAMES_PER_S + self.pts_jump_s) * TICKS_PER_S) % 2**32
             rtp.send(self._worn(shown).nals, stamp)
+            if self.mood == "ending":
+                self.mood = "silent"
+                continue
             self.sent += 1
 
     def _frozen(self, number: int) -> Coded:
