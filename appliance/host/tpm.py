@@ -1,12 +1,13 @@
 """A TPM 2 as the keeper of a few secret bytes: systemd-creds seals them to this machine's chip, and opens them again.
 
-What this is: the one file that calls ``systemd-creds`` (systemd 250 and later). What it is not: a TPM library. At
-run time nothing here is called: the service manager opens a sealed file for the daemon (``LoadCredentialEncrypted=``)
-into memory that no disk ever sees.
+What this is: the one file that calls ``systemd-creds`` (systemd 250 and later) and, once, ``tpm2_dictionarylockout``
+(tpm2-tools). What it is not: a TPM library. At run time nothing here is called: the service manager opens a sealed file
+for the daemon (``LoadCredentialEncrypted=``) into memory that no disk ever sees.
 
 Rules:
 
 - Sealed bytes open on this chip alone, and under the name that they were sealed for.
+- A chip that seals for us is told first not to take power cuts for guesses.
 - Secrets pass through pipes, never through arguments, environment or temporary files.
 - Whatever goes wrong is told with the tool's own last words; nothing falls back to another way of keeping a secret.
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +26,7 @@ from appliance.errors import Unavailable
 RESOURCE_MANAGER: Final = Path("/dev/tpmrm0")
 """The kernel's: there where the machine has a TPM 2."""
 TOOL: Final = "systemd-creds"
+GUESSES: Final = "tpm2_dictionarylockout"
 AUTOMATIC: Final = "auto"
 PCRS: Final = "7"
 """Secure boot's state and keys (TCG PC Client 3.3.4.8): another boot chain opens nothing, a new kernel does."""
@@ -49,6 +52,8 @@ def seal(name: str, secret: bytes, *, device: str = AUTOMATIC) -> bytes:
     """
     if len(secret) > MAX_SECRET_BYTES:
         raise ValueError(f"expected at most {MAX_SECRET_BYTES} bytes; found {len(secret)}")
+    _check_name(name)
+    _count_no_guesses(device)
     return _creds("encrypt", name, secret, device, f"--tpm2-pcrs={PCRS}", "--with-key=tpm2")
 
 
@@ -58,22 +63,37 @@ def unseal(name: str, sealed: bytes, *, device: str = AUTOMATIC) -> bytes:
 
 
 def _creds(verb: str, name: str, content: bytes, device: str, *more: str) -> bytes:
+    _check_name(name)
+    words = [TOOL, verb, f"--name={name}", f"--tpm2-device={device}", *more, "-", "-"]
+    return _run(words, "systemd 250 or later", content, f"{verb} {name}")
+
+
+def _check_name(name: str) -> None:
     if _NAME.fullmatch(name) is None:
         raise ValueError(f"expected a plain name; found {name!r}")
-    tool = shutil.which(TOOL)
+
+
+def _count_no_guesses(device: str) -> None:
+    """Switch the chip's protection against guessing off (TPM 2.0 Library, part 1, 19.8; a recovery time of zero does).
+
+    It counts a loss of power after a secret was opened as a failed guess, and after three of them (a few dozen in some
+    chips) opens nothing for minutes or hours: a unit whose power fails would not come up again. What we seal has no
+    password that could be guessed.
+    """
+    at = f"device:{RESOURCE_MANAGER}" if device == AUTOMATIC else f"device:{device}" if device[0] == "/" else device
+    words = [GUESSES, f"--tcti={at}", "--setup-parameters", "--max-tries=32", "--recovery-time=0"]
+    _run([*words, "--lockout-recovery-time=0"], "tpm2-tools", b"", "stop taking power cuts for guesses")
+
+
+def _run(words: Sequence[str], package: str, content: bytes, what: str) -> bytes:
+    tool = shutil.which(words[0])
     if tool is None:
-        raise TpmUnavailable(f"expected {TOOL} (systemd 250 or later) to use this machine's TPM 2")
+        raise TpmUnavailable(f"expected {words[0]} ({package}) to use this machine's TPM 2")
     try:
-        done = subprocess.run(
-            [tool, verb, f"--name={name}", f"--tpm2-device={device}", *more, "-", "-"],
-            check=False,
-            input=content,
-            capture_output=True,
-            timeout=LIMIT_S,
-        )
+        done = subprocess.run([tool, *words[1:]], check=False, input=content, capture_output=True, timeout=LIMIT_S)
     except subprocess.TimeoutExpired as e:
-        raise TpmUnavailable(f"the TPM 2 did not {verb} {name} within {LIMIT_S:.0f} s") from e
+        raise TpmUnavailable(f"the TPM 2 did not {what} within {LIMIT_S:.0f} s") from e
     if done.returncode != 0:
-        words = done.stderr.decode("utf-8", errors="replace").strip().splitlines()
-        raise TpmUnavailable(f"the TPM 2 did not {verb} {name}: {words[-1] if words else 'no reason given'}")
+        said = done.stderr.decode("utf-8", errors="replace").strip().splitlines()
+        raise TpmUnavailable(f"the TPM 2 did not {what}: {said[-1] if said else 'no reason given'}")
     return done.stdout

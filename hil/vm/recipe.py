@@ -40,6 +40,7 @@ PACKAGES: Final = (
     "procps",
     "python3",
     "systemd-sysv",
+    "tpm2-tools",
     "udev",
     "zstd",
 )

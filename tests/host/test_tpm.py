@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +32,22 @@ def test_what_was_sealed_opens_on_the_same_chip_after_it_was_without_power(devic
         assert unseal("device.json", kept, device=again) == SECRET
 
 
+def test_power_that_fails_again_and_again_is_no_guessing(tmp_path: Path) -> None:
+    if (reason := why_not()) is not None:
+        pytest.skip(reason)
+    with chip(tmp_path / "one") as name:
+        sealed = seal("device.json", SECRET, device=name)
+    for _ in range(6):  # a chip of its own accord locks itself after three
+        with chip(tmp_path / "one") as name:  # ends with SIGKILL: no orderly shutdown
+            assert unseal("device.json", sealed, device=name) == SECRET
+
+
+def test_a_chip_that_somebody_else_rules_seals_nothing(device: str) -> None:
+    subprocess.run(["tpm2_changeauth", "-T", device, "-c", "lockout", "theirs"], check=True, capture_output=True)
+    with pytest.raises(TpmUnavailable, match="did not stop taking power cuts for guesses"):
+        seal("device.json", SECRET, device=device)
+
+
 def test_another_chip_opens_nothing(device: str, tmp_path: Path) -> None:
     sealed = seal("device.json", SECRET, device=device)
     with chip(tmp_path / "other") as other, pytest.raises(TpmUnavailable, match=r"did not decrypt device\.json"):
@@ -50,15 +67,20 @@ def test_another_name_or_a_changed_byte_opens_nothing(device: str) -> None:
 def test_a_chip_that_is_not_there_is_told(tmp_path: Path) -> None:
     if (reason := why_not()) is not None:
         pytest.skip(reason)
-    with pytest.raises(TpmUnavailable, match="did not encrypt"):
-        seal("device.json", SECRET, device="swtpm:host=127.0.0.1,port=1")
+    nowhere = "swtpm:host=127.0.0.1,port=1"
+    with pytest.raises(TpmUnavailable, match="did not stop taking power cuts for guesses: .*127.0.0.1"):
+        seal("device.json", SECRET, device=nowhere)
+    with pytest.raises(TpmUnavailable, match=r"did not decrypt device\.json"):
+        unseal("device.json", SECRET, device=nowhere)
     assert not has_tpm(tmp_path / "tpmrm0")
 
 
 def test_a_machine_without_the_tool_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(TpmUnavailable, match="systemd-creds"):
+    with pytest.raises(TpmUnavailable, match=r"expected tpm2_dictionarylockout \(tpm2-tools\)"):
         seal("device.json", SECRET)
+    with pytest.raises(TpmUnavailable, match=r"expected systemd-creds \(systemd 250"):
+        unseal("device.json", SECRET)
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a b", "-x", "x" * 65, "Ä"])

@@ -15,7 +15,7 @@ START_S = 10.0
 
 def why_not() -> str | None:
     """Why there is no software TPM here; None where there is one."""
-    for tool in ("swtpm", "systemd-creds"):
+    for tool in ("swtpm", "systemd-creds", "tpm2_dictionarylockout"):
         if shutil.which(tool) is None:
             return f"{tool} is not installed"
     for library in ("tcti-swtpm", "esys", "rc", "mu"):
