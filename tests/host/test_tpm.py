@@ -68,7 +68,7 @@ def test_a_chip_that_is_not_there_is_told(tmp_path: Path) -> None:
     if (reason := why_not()) is not None:
         pytest.skip(reason)
     nowhere = "swtpm:host=127.0.0.1,port=1"
-    with pytest.raises(TpmUnavailable, match="did not stop taking power cuts for guesses: .*127.0.0.1"):
+    with pytest.raises(TpmUnavailable, match=r"did not stop taking power cuts for guesses: .*127\.0\.0\.1"):
         seal("device.json", SECRET, device=nowhere)
     with pytest.raises(TpmUnavailable, match=r"did not decrypt device\.json"):
         unseal("device.json", SECRET, device=nowhere)
