@@ -13,7 +13,6 @@ from cyclopts import Parameter
 from appliance.cli.output import note, print_json, print_line
 from appliance.config import load_mission
 from appliance.daemon import Daemon, Summary
-from appliance.host.memory import keep_large_blocks_apart
 
 UNAVAILABLE: Final = 4
 
@@ -36,7 +35,6 @@ def run(
     json
         End with one JSON object of counts on standard output.
     """
-    keep_large_blocks_apart()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     daemon = Daemon(load_mission(mission), until_end=until_end)
 
