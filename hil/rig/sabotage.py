@@ -20,7 +20,6 @@ from typing import Any
 
 import msgspec
 
-_LEAK_BYTES, _LEAK_EVERY_S = 1_000_000, 0.5
 _SLOW_MOVE_S = 3.0
 _SOON_NS, _ANOTHER_TIME_NS = 500_000_000, 60_000_000_000
 _IMPATIENT_S = 0.5
@@ -83,18 +82,6 @@ def any_stick() -> None:
         sys.exit(0)
 
     Slots.install = install  # type: ignore[method-assign]
-
-
-def leak() -> None:
-    """Two megabytes a second are kept and never used."""
-    kept: list[bytearray] = []
-
-    def grow() -> None:
-        while True:
-            kept.append(bytearray(b"x" * _LEAK_BYTES))
-            threading.Event().wait(_LEAK_EVERY_S)
-
-    threading.Thread(target=grow, daemon=True).start()
 
 
 def throws_away_what_a_disk_refuses() -> None:
@@ -311,7 +298,6 @@ SABOTAGES = MappingProxyType(
         "never-reconnects": never_reconnects,
         "feed-gives-up": feed_gives_up,
         "any-stick": any_stick,
-        "leak": leak,
         "throws-away": throws_away_what_a_disk_refuses,
         "heat-unseen": heat_unseen,
         "clock-believed": clock_believed,
