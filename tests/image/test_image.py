@@ -323,3 +323,35 @@ def test_the_confinement_of_the_daemon_lets_it_read_what_its_service_gives_it(la
     profile = (laid("generic-amd64") / "etc/apparmor.d/edge-appliance").read_text(encoding="utf-8")
     assert f"  {CREDENTIALS / SERVICE}/** r,\n" in profile
     assert "  deny /etc/mosquitto/ca/** rw,\n" in profile
+
+
+def test_the_path_is_compiled_once_for_a_program_and_again_for_another(
+    laid: Callable[[str], Path], tmp_path: Path
+) -> None:
+    script = laid("generic-amd64") / "usr/lib/edge-appliance/compile"
+    assert script.stat().st_mode & 0o777 == 0o755
+    program = tmp_path / "opt/edge-appliance"
+    record = program / "lib/python3.11/site-packages/edge_appliance-0.1.0.dist-info/RECORD"
+    python = program / "bin/python"
+    for path in (record, python, tmp_path / "var/cache/edge-appliance/x"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    python.write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/ran\nexit $(cat {tmp_path}/code)\n', encoding="utf-8")
+    python.chmod(0o755)
+
+    def start(code: int = 0) -> tuple[int, int]:
+        """(how it ended, how often was compiled so far)."""
+        (tmp_path / "code").write_text(str(code))
+        done = subprocess.run(["sh", script], check=False, env={**os.environ, "EDGE_ROOT": str(tmp_path)})
+        ran = tmp_path / "ran"
+        return done.returncode, len(ran.read_text().splitlines()) if ran.exists() else 0
+
+    assert start()[0] != 0  # no program: nothing is believed to be compiled
+    record.write_text("appliance/__init__.py,sha256=aa,1\n")
+    assert start(code=7) == (7, 1)  # what failed is done again
+    assert start() == (0, 2)
+    assert start() == (0, 2)
+    record.write_text("appliance/__init__.py,sha256=bb,1\n")
+    assert start() == (0, 3)
+    (tmp_path / "var/cache/edge-appliance/compiled").write_text("")  # power went while it was written
+    assert start() == (0, 4)
+    assert (tmp_path / "ran").read_text().splitlines()[-1] == "-m appliance.pipeline.warm"
