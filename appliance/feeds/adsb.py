@@ -34,9 +34,8 @@ from appliance.feeds.source import Tap
 from appliance.feeds.spec import FeedSpec
 from appliance.feeds.streams import Chunk
 from appliance.feeds.times import SECOND_NS
+from appliance.feeds.units import FOOT_M, KNOT_MPS
 
-KNOT_MPS: Final = 1852.0 / 3600.0
-FOOT_M: Final = 0.3048
 PAIR_NS: Final = 10 * SECOND_NS
 """How far apart the two frames of a position may lie (DO-260B A.1.7.7)."""
 REFERENCE_NS: Final = 60 * SECOND_NS

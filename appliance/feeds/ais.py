@@ -37,7 +37,6 @@ MAX_OPEN_GROUPS: Final = 64
 """Multi-part messages under way at once; four sequence numbers times two channels in theory."""
 MAX_CLOCK_DIFFERENCE_NS: Final = 3600 * SECOND_NS
 """A live tag block further from our clock than this is not believed."""
-FEET_M: Final = 0.3048
 
 #: What pyais raises on sentences that it cannot take, found by feeding it noise.
 _PYAIS_FAULTS: Final = (AISBaseException, ValueError, TypeError, LookupError, AttributeError, ArithmeticError)

@@ -20,8 +20,8 @@ from appliance.domain import MMSI_PATTERN, Identity, Plot
 from appliance.errors import BadRecord
 from appliance.feeds.reach import MAX_AIRCRAFT_MPS, MAX_VESSEL_MPS, Whereabouts
 from appliance.feeds.spec import FeedSpec
+from appliance.feeds.units import KNOT_MPS
 
-KNOT_MPS: Final = 1852.0 / 3600.0
 SIGMA_ACCURATE_M: Final = 5.0
 """Position accuracy flag 1: better than 10 m (95 %), so 5 m at one sigma."""
 SIGMA_PLAIN_M: Final = 10.0

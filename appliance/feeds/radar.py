@@ -27,9 +27,8 @@ from appliance.feeds.source import Tap
 from appliance.feeds.spec import FeedSpec
 from appliance.feeds.streams import Chunk
 from appliance.feeds.times import DAY_NS, SECOND_NS, on_nearest_day
+from appliance.feeds.units import FOOT_M, NAUTICAL_MILE_M
 
-NAUTICAL_MILE_M: Final = 1852.0
-FOOT_M: Final = 0.3048
 FLIGHT_LEVEL_M: Final = 100 * FOOT_M
 
 SIGMA_RANGE_M: Final = 30.0
