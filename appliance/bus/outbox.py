@@ -30,6 +30,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+import msgspec
+
 from appliance.bus.outbox_room import Bounds, Room
 from appliance.bus.outbox_rows import (
     AGAIN,
@@ -57,7 +59,9 @@ _AGE_EVERY_S: Final = 10.0
 MAX_SHED_RUNS: Final = 4096
 _MAX_EPOCH_DIGITS: Final = 20
 _NS_PER_S: Final = 1_000_000_000
-_CLAIM_CHUNK: Final = 256
+_THESE: Final = """SELECT seq, topic, data, kind, acknowledged_ns, put_ns FROM envelope
+    WHERE seq IN (SELECT value FROM json_each(?))"""
+"""One text for however many: each other text would be a statement of its own, and sqlite3 keeps 128 of them."""
 _REPEATED: Final = max(Priority) + 1
 """In the resend window, after what this connection has not sent yet."""
 _LONGEST_EXPIRY_S: Final = 2**32 - 2
@@ -405,20 +409,16 @@ class Outbox:
 
     def _load(self, seqs: Sequence[int]) -> list[Outgoing]:
         found: dict[int, Outgoing] = {}
-        for at in range(0, len(seqs), _CLAIM_CHUNK):
-            chunk = seqs[at : at + _CLAIM_CHUNK]
-            marks = ",".join("?" * len(chunk))
-            columns = "seq, topic, data, kind, acknowledged_ns, put_ns"
-            sql = f"SELECT {columns} FROM envelope WHERE seq IN ({marks})"  # noqa: S608
-            for seq, topic, data, kind, acked, put_ns in self._store.read(sql, chunk):
-                found[seq] = Outgoing(
-                    seq=seq,
-                    topic=topic,
-                    data=data,
-                    retain=kind == "grant",
-                    again=acked is not None,
-                    expires_s=self._expires_s(put_ns) if kind == "frame" else None,
-                )
+        wanted = msgspec.json.encode(seqs).decode()
+        for seq, topic, data, kind, acked, put_ns in self._store.read(_THESE, (wanted,)):
+            found[seq] = Outgoing(
+                seq=seq,
+                topic=topic,
+                data=data,
+                retain=kind == "grant",
+                again=acked is not None,
+                expires_s=self._expires_s(put_ns) if kind == "frame" else None,
+            )
         return [found[seq] for seq in seqs if seq in found]
 
     def _expires_s(self, put_ns: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sqlite3
 import subprocess
 import sys
@@ -353,3 +354,19 @@ def test_a_place_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     with pytest.raises(BusUnavailable):
         Outbox(tmp_path / "file" / "outbox.sqlite")
+
+
+def test_claims_of_whatever_size_are_one_statement(path: Path) -> None:
+    """Each text of SQL is kept compiled: texts by the number of envelopes filled a cache for hours."""
+
+    def statements() -> int:
+        return sum(type(thing).__qualname__ == "Statement" for thing in gc.get_objects())
+
+    outbox = Outbox(path)
+    outbox.put_many([(envelope(counter), Priority.ENTITY) for counter in range(100)])
+    assert len(outbox.claim(1)) == 1
+    before = statements()
+    for most in range(2, 12):
+        assert len(outbox.claim(most)) == most
+    assert statements() == before
+    outbox.close()
