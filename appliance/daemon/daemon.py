@@ -45,6 +45,7 @@ from appliance.errors import ApplianceError, UsageError
 from appliance.feeds import Feed, open_feed
 from appliance.host.clock import now_ns, steady_ns
 from appliance.host.files import read_at_most
+from appliance.host.memory import give_back
 from appliance.host.notify import notify
 from appliance.host.token import open_token
 from appliance.pipeline.intake import DataClock, live_order, replay_order
@@ -63,6 +64,8 @@ _IDLE_S: Final = 0.05
 HEALTHY_FRAMES: Final = 30
 #: How often the service manager hears that the path is at work, however seldom recipients hear it.
 _ALIVE_NS: Final = 1_000_000_000
+#: How often free memory is given back to the kernel: it takes a millisecond.
+_GIVE_BACK_NS: Final = 60_000_000_000
 #: How long the end waits for the broker's acknowledgements before it leaves them to the next start.
 DRAIN_S: Final = 30.0
 
@@ -94,7 +97,7 @@ class Daemon:
         self._replays = any(feed.pace == "fast" for feed in self._mission.feeds)
         self._of_files = all(feed.uri.startswith("file:") for feed in self._mission.feeds)
         self._stopping = threading.Event()
-        self._status_due_ns = self._alive_due_ns = 0
+        self._status_due_ns = self._alive_due_ns = self._give_back_due_ns = 0
         self._arrived_ns = 0
         self._unconfirmed: list[Engine] = []
         self._roster = Roster(loaded, loaded.resolve(loaded.mission.unit.state) / "recipients")
@@ -276,6 +279,9 @@ class Daemon:
             self._alive_due_ns = steady + _ALIVE_NS
             notify("WATCHDOG=1")
             self._epochs.turn(self._publisher)
+        if steady >= self._give_back_due_ns:
+            self._give_back_due_ns = steady + _GIVE_BACK_NS
+            give_back()
         if steady < self._status_due_ns:
             return
         self._status_due_ns = steady + round(self._mission.picture.status_interval_s * 1e9)

@@ -167,6 +167,14 @@ def open_plain_file(path: str, *, follow: bool = True) -> int:
     return fd
 
 
+def received(sock: socket.socket, room: memoryview) -> bytes:
+    """What has come, at most ``room``.
+
+    ``recv`` allocates all it may take and shrinks that: of each datagram a sliver stays at another place of the heap.
+    """
+    return bytes(room[: sock.recv_into(room)])
+
+
 class UdpBytes:
     """Datagrams at one local port; a multicast group is joined."""
 
@@ -175,12 +183,13 @@ class UdpBytes:
 
     def chunks(self, tap: Tap) -> Iterator[Chunk]:
         """See ``Bytes``."""
+        room = memoryview(bytearray(DATAGRAM_BYTES))
         with self._bound() as sock:
             tap.opened()
             while True:
                 tap.check()
                 try:
-                    data = sock.recv(DATAGRAM_BYTES)
+                    data = received(sock, room)
                 except TimeoutError:
                     continue
                 except OSError as e:
@@ -221,13 +230,14 @@ class TcpBytes:
 
     def chunks(self, tap: Tap) -> Iterator[Chunk]:
         """See ``Bytes``."""
+        room = memoryview(bytearray(FILE_BLOCK_BYTES))
         with connect(self._uri, tap) as sock:
             tap.opened()
             fresh = True
             while True:
                 tap.check()
                 try:
-                    data = sock.recv(FILE_BLOCK_BYTES)
+                    data = received(sock, room)
                 except TimeoutError:
                     continue
                 except OSError as e:

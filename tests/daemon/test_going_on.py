@@ -15,6 +15,7 @@ import pytest
 from appliance.bus import OutboxStatus
 from appliance.config.mission import Model
 from appliance.daemon import Daemon
+from appliance.daemon import daemon as running
 from appliance.daemon import publisher as module
 from appliance.daemon.engines import NoEngine, load_engines
 from appliance.daemon.health import status_body
@@ -218,3 +219,14 @@ def test_a_run_that_ends_by_itself_names_what_failed(asked: bool, failed: tuple[
     if asked:
         daemon.stop()
     assert daemon._failed() == failed
+
+
+def test_free_memory_is_given_back_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s, given_back_s = 1_000.0, []
+    monkeypatch.setattr(running, "steady_ns", lambda: round(now_s * 1e9))
+    monkeypatch.setattr(running, "give_back", lambda: given_back_s.append(now_s))
+    daemon = Daemon.__new__(Daemon)
+    daemon._give_back_due_ns, daemon._alive_due_ns, daemon._status_due_ns = 0, 1 << 62, 1 << 62
+    for now_s in (1_000.0, 1_001.0, 1_059.9, 1_060.0, 1_061.0, 1_200.0):  # noqa: B007 - the clock reads it
+        daemon._tell_status()
+    assert given_back_s == [1_000.0, 1_060.0, 1_200.0]
