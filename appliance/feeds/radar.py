@@ -61,6 +61,7 @@ class RadarReader:
     """Bytes of one ASTERIX feed in, plots out."""
 
     def __init__(self, spec: FeedSpec) -> None:
+        _library()  # now, not beside feeds that run: while it loads, nothing else of this process does
         self._decode = RecordDecoder(spec)
         self._live_reference = base_ns(spec)
         self._buffer = b""

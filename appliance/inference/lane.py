@@ -35,6 +35,9 @@ from appliance.inference.prepare import require_picture
 LaneState = Literal["running", "failing", "failed", "closed"]
 
 MAX_FAILURES: Final = 6
+LIVE_ANSWERS: Final = 10
+"""Of a live camera, not yet taken: a second of frames at ten a second. Whoever takes them may pause, for a disk that
+syncs or for the garbage collector, and an answer holds no picture that anybody waits for."""
 FIRST_PAUSE_S: Final = 0.05
 """Doubled at each failure: 0.05 + 0.1 + … + 0.8 s, so a failed engine is known within two seconds."""
 
@@ -76,7 +79,7 @@ class Lane:
     """See above. ``submit`` and ``take`` are for any thread; the detector is called from the lane's own alone."""
 
     def __init__(self, name: str, detector: Detector, *, capacity: int = 4) -> None:
-        """``capacity`` bounds each camera's frames waiting, and its answers not yet taken."""
+        """``capacity`` bounds each camera's frames waiting, and a replayed one's answers not yet taken."""
         if capacity < 1:
             raise ValueError(f"capacity: expected at least 1; found {capacity}")
         self._name = name
@@ -121,7 +124,7 @@ class Lane:
             if self._state == "closed" or (not camera.live and len(camera.waiting) >= self._capacity):
                 return False
             camera.waiting.append(frame)
-            self._drop_oldest(camera.waiting)
+            self._drop_oldest(camera.waiting, self._capacity)
             self._changed.notify_all()
             return True
 
@@ -176,8 +179,8 @@ class Lane:
     def _ended(self) -> bool:
         return self._state in {"failed", "closed"}
 
-    def _drop_oldest(self, queue: deque[Frame] | deque[DetectedFrame]) -> None:
-        while len(queue) > self._capacity:
+    def _drop_oldest(self, queue: deque[Frame] | deque[DetectedFrame], most: int) -> None:
+        while len(queue) > most:
             queue.popleft()
             self._dropped += 1
 
@@ -304,5 +307,5 @@ class Lane:
                 camera = self._cameras[answer.sensor_id]
                 camera.ready.append(answer)
                 if camera.live:
-                    self._drop_oldest(camera.ready)
+                    self._drop_oldest(camera.ready, LIVE_ANSWERS)
             self._changed.notify_all()

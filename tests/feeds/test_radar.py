@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from appliance.domain import Identity, Plot
+from appliance.feeds import radar
 from appliance.feeds.radar import RadarReader
 from appliance.feeds.spec import SensorSigma
 from appliance.feeds.streams import Chunk
@@ -43,6 +44,13 @@ def read(spec, tap):
         return found
 
     return plots
+
+
+def test_the_library_is_loaded_before_the_first_byte_comes(spec, monkeypatch) -> None:
+    loaded = []
+    monkeypatch.setattr(radar, "_library", lambda: loaded.append("asterix"))
+    RadarReader(spec(kind="radar"))
+    assert loaded == ["asterix"]
 
 
 def test_a_plot_is_a_range_and_bearing_from_the_radar(read, asterix_block, tap) -> None:
