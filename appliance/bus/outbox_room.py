@@ -85,9 +85,9 @@ class Room:
 
     def too_old(self, database: sqlite3.Connection, lived_ns: int) -> Sequence[Gone]:
         """Give up what has waited too long; ``lived_ns`` is the running time that rows were stamped with."""
-        limit = f"CASE priority WHEN {Priority.ALERT:d} THEN {ALERT_AGES} ELSE 1 END * {self.bounds.max_age_ns:d}"
-        where = f"{_WAITS} AND put_ns + {limit} <= {lived_ns:d}"
-        gone = delete_until(database, self.bounds.max_bytes, where, "seq")
+        put_by = (lived_ns - ALERT_AGES * self.bounds.max_age_ns, lived_ns - self.bounds.max_age_ns)
+        where = f"{_WAITS} AND put_ns <= CASE priority WHEN {Priority.ALERT:d} THEN ? ELSE ? END"
+        gone = delete_until(database, self.bounds.max_bytes, where, "seq", put_by)
         note_shed(database, gone)
         return gone
 

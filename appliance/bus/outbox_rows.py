@@ -76,11 +76,16 @@ def delete(database: sqlite3.Connection, seqs: Sequence[int], *, but: str = "") 
     return gone
 
 
-def delete_until(database: sqlite3.Connection, size: int, where: str, order: str) -> list[Gone]:
-    """Delete frames that match ``where``, in ``order``, until ``size`` bytes have gone or none are left."""
+def delete_until(
+    database: sqlite3.Connection, size: int, where: str, order: str, parameters: Sequence[int] = ()
+) -> list[Gone]:
+    """Delete frames that match ``where``, in ``order``, until ``size`` bytes have gone or none are left.
+
+    What differs from call to call belongs into ``parameters``: each other text stays compiled, 128 of them.
+    """
     sql = f"SELECT {_GONE_COLUMNS} FROM envelope WHERE kind = 'frame' AND {where} ORDER BY {order}"  # noqa: S608
     gone: list[Gone] = []
-    for row in database.execute(sql):
+    for row in database.execute(sql, parameters):
         if size <= 0:
             break
         gone.append(Gone(*row))

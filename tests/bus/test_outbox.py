@@ -356,12 +356,12 @@ def test_a_place_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None
         Outbox(tmp_path / "file" / "outbox.sqlite")
 
 
+def statements() -> int:
+    return sum(type(thing).__qualname__ == "Statement" for thing in gc.get_objects())
+
+
 def test_claims_of_whatever_size_are_one_statement(path: Path) -> None:
-    """Each text of SQL is kept compiled: texts by the number of envelopes filled a cache for hours."""
-
-    def statements() -> int:
-        return sum(type(thing).__qualname__ == "Statement" for thing in gc.get_objects())
-
+    """Each text of SQL stays compiled: texts by the number of envelopes filled a cache for as long as it took."""
     outbox = Outbox(path)
     outbox.put_many([(envelope(counter), Priority.ENTITY) for counter in range(100)])
     assert len(outbox.claim(1)) == 1
@@ -369,4 +369,17 @@ def test_claims_of_whatever_size_are_one_statement(path: Path) -> None:
     for most in range(2, 12):
         assert len(outbox.claim(most)) == most
     assert statements() == before
+    outbox.close()
+
+
+def test_looking_for_what_is_too_old_is_one_statement_at_any_time(path: Path) -> None:
+    steady_s = 0.0
+    outbox = Outbox(path, max_age_s=15.0, steady_s=lambda: steady_s)
+    outbox.put(envelope(0))
+    before = statements()
+    for counter in range(1, 6):
+        steady_s += 11.0
+        outbox.put(envelope(counter))
+    assert statements() == before
+    assert outbox.status().shed == {"age": 4}
     outbox.close()
