@@ -13,8 +13,9 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
+from appliance.daemon.engines import EngineStatus, State
 from appliance.engines.build import Build
 from appliance.engines.builder import BuildCancelled
 from appliance.engines.making import BuildBusy, Site, ensure, gate, open_engine, verified_network
@@ -29,25 +30,12 @@ from appliance.slots import ActiveModel
 
 log: Final = logging.getLogger("appliance")
 
-State = Literal["waiting", "building", "checking", "serving", "unavailable"]
 #: How often the log says how far a build is; the status says it as often as it is told.
 LOG_EVERY_S: Final = 30.0
 #: How often a build that another process keeps us from is tried again.
 RETRY_S: Final = 2.0
 _JOIN_S: Final = 5.0
 _WAIT_S: Final = 0.05
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineStatus:
-    """How far a model's engine is. ``serves`` is what answers frames now; ``says`` why there is no engine."""
-
-    model: str
-    serves: str
-    state: State
-    fraction: float | None = None
-    left_s: float | None = None
-    says: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

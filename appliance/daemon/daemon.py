@@ -15,20 +15,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from appliance.bus import Link, Outbox
 from appliance.config import LoadedMission
 from appliance.daemon.channel import channel
-from appliance.daemon.compiling import EngineStatus
 from appliance.daemon.engines import (
     Engine,
+    EngineStatus,
     FindWorks,
     NoCompiler,
     NoEngine,
-    Works,
     compiler_for,
     find_works,
     load_engines,
@@ -56,6 +55,9 @@ from appliance.recorder import NoRecording, Recorder, make_room
 from appliance.sealing import PrivateIdentity
 from appliance.sealing.identity import MAX_IDENTITY_BYTES
 from appliance.slots import Slots
+
+if TYPE_CHECKING:
+    from appliance.daemon.compiling import Works
 
 log: Final = logging.getLogger("appliance")
 

@@ -13,35 +13,24 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import cv2
 
 from appliance.config.mission import Model
-from appliance.daemon.compiling import Compiler, EngineStatus, Wanted, Works
-from appliance.engines.making import look_around
 from appliance.errors import BundleRefused, EngineRefused, EngineUnavailable
 from appliance.inference.detector import Detector
 from appliance.inference.lane import Lane
 from appliance.inference.runner import open_runner
 from appliance.slots import ActiveModel, Slots
 
-__all__ = [
-    "Engine",
-    "FindWorks",
-    "NoCompiler",
-    "NoEngine",
-    "Works",
-    "compiler_for",
-    "find_works",
-    "load_engines",
-    "standing_in",
-    "try_works",
-]
+if TYPE_CHECKING:  # what compiles engines is loaded where a mission asks for one: a unit waits for what it loads
+    from appliance.daemon.compiling import Compiler, Works
 
 log: Final = logging.getLogger("appliance")
 
 COMPILED: Final = "tensorrt"
+State = Literal["waiting", "building", "checking", "serving", "unavailable"]
 PROVIDERS: Final[Mapping[str, str]] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
@@ -71,12 +60,27 @@ class NoCompiler:
     why: EngineUnavailable | EngineRefused
 
 
-FindWorks = Callable[[Path, Slots], Works]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineStatus:
+    """How far a model's engine is. ``serves`` is what answers frames now; ``says`` why there is no engine."""
+
+    model: str
+    serves: str
+    state: State
+    fraction: float | None = None
+    left_s: float | None = None
+    says: str = ""
+
+
+FindWorks = Callable[[Path, Slots], "Works"]
 """What can compile on this machine. Raises ``EngineUnavailable`` naming what is missing."""
 
 
 def find_works(state: Path, slots: Slots) -> Works:
     """TensorRT and a GPU, where both are here. Raises ``EngineUnavailable``."""
+    from appliance.daemon.compiling import Works  # noqa: PLC0415 - see above
+    from appliance.engines.making import look_around  # noqa: PLC0415 - see above
+
     return Works(look_around(state, slots))
 
 
@@ -104,8 +108,10 @@ def compiler_for(
     models: tuple[Model, ...], engines: Mapping[str, Engine], works: Works | NoCompiler | None
 ) -> Compiler | None:
     """The thread that brings engines into service; None where nothing is to be compiled."""
-    if not isinstance(works, Works):
+    if works is None or isinstance(works, NoCompiler):
         return None
+    from appliance.daemon.compiling import Compiler, Wanted  # noqa: PLC0415 - see above
+
     wanted = [
         Wanted(
             name=model.name,
@@ -143,7 +149,7 @@ def _load(
         log.error("model %s: %s", model.name, e)  # noqa: TRY400 - the reason is the message; a traceback says less
         return NoEngine(name=model.name, why=e)
     lane = Lane(model.name, Detector(active.manifest, runner))
-    until = ", until its engine is ready" if compiled and isinstance(works, Works) else ""
+    until = ", until its engine is ready" if compiled and works and not isinstance(works, NoCompiler) else ""
     log.info("model %s: %s %s on %s%s", model.name, active.product, active.version, runner.provider, until)
     stands_in = str(works.why) if compiled and isinstance(works, NoCompiler) else None
     return Engine(name=model.name, active=active, provider=runner.provider, lane=lane, stands_in=stands_in)

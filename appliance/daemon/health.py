@@ -9,8 +9,7 @@ from typing import Any
 import msgspec
 
 from appliance.bus import LinkStatus, OutboxStatus
-from appliance.daemon.compiling import EngineStatus
-from appliance.daemon.engines import NoEngine
+from appliance.daemon.engines import EngineStatus, NoEngine
 from appliance.feeds import FeedStatus
 from appliance.inference.lane import LaneStatus
 from appliance.recorder import NoRecording, Recorder

@@ -36,7 +36,6 @@ from appliance.fusion import Fusion, FusionSettings
 from appliance.pipeline.results import Result
 from appliance.pipeline.scans import Scan, ScanGatherer
 from appliance.pipeline.telling import Teller, TellingSettings
-from appliance.reading import read
 from appliance.tracking import ImageTracker, TrackerSettings
 from appliance.tracking.camera import CameraModel, locate
 from appliance.tracking.unranged import flies, introduced
@@ -183,6 +182,8 @@ class OnePath:
         self._heard[heard] = None
         if len(self._heard) > MAX_REMEMBERED:
             del self._heard[next(iter(self._heard))]
+        from appliance.reading import read  # noqa: PLC0415 - where no report comes, its tables are never built
+
         try:
             claims = read(report, near=self._near, gazetteer=self._plan.places)
         except Drop as e:

@@ -18,8 +18,17 @@ import numpy as np
 import pytest
 
 from appliance.config.mission import Model
-from appliance.daemon.compiling import Compiler, EngineStatus, Wanted, Works
-from appliance.daemon.engines import Engine, NoCompiler, NoEngine, compiler_for, find_works, load_engines, standing_in
+from appliance.daemon.compiling import Compiler, Wanted, Works
+from appliance.daemon.engines import (
+    Engine,
+    EngineStatus,
+    NoCompiler,
+    NoEngine,
+    compiler_for,
+    find_works,
+    load_engines,
+    standing_in,
+)
 from appliance.daemon.engines import try_works as try_works_here
 from appliance.daemon.health import status_body
 from appliance.domain import DetectedFrame, Frame

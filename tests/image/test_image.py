@@ -328,30 +328,28 @@ def test_the_confinement_of_the_daemon_lets_it_read_what_its_service_gives_it(la
 def test_the_path_is_compiled_once_for_a_program_and_again_for_another(
     laid: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    script = laid("generic-amd64") / "usr/lib/edge-appliance/compile"
-    assert script.stat().st_mode & 0o777 == 0o755
-    program = tmp_path / "opt/edge-appliance"
-    record = program / "lib/python3.11/site-packages/edge_appliance-0.1.0.dist-info/RECORD"
-    python = program / "bin/python"
-    for path in (record, python, tmp_path / "var/cache/edge-appliance/x"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    python.write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/ran\nexit $(cat {tmp_path}/code)\n', encoding="utf-8")
-    python.chmod(0o755)
+    usr = laid("generic-amd64") / "usr/lib/edge-appliance"
+    assert (usr / "program").stat().st_mode & 0o777 == 0o755
+    assert "\n/usr/lib/edge-appliance/program\n" in (usr / "settle").read_text(encoding="utf-8")
+    record = tmp_path / "opt/edge-appliance/lib/python3.11/site-packages/edge_appliance-0.1.0.dist-info/RECORD"
+    record.parent.mkdir(parents=True)
+    told = tmp_path / "etc/systemd/system/edge-compile.service.d/50-program.conf"
 
-    def start(code: int = 0) -> tuple[int, int]:
-        """(how it ended, how often was compiled so far)."""
-        (tmp_path / "code").write_text(str(code))
-        done = subprocess.run(["sh", script], check=False, env={**os.environ, "EDGE_ROOT": str(tmp_path)})
-        ran = tmp_path / "ran"
-        return done.returncode, len(ran.read_text().splitlines()) if ran.exists() else 0
+    def settle(content: str) -> str | None:
+        record.write_text(content, encoding="ascii")
+        subprocess.run(["sh", usr / "program"], check=True, env={**os.environ, "EDGE_ROOT": str(tmp_path)})
+        return told.read_text(encoding="ascii") if told.exists() else None
 
-    assert start()[0] != 0  # no program: nothing is believed to be compiled
-    record.write_text("appliance/__init__.py,sha256=aa,1\n")
-    assert start(code=7) == (7, 1)  # what failed is done again
-    assert start() == (0, 2)
-    assert start() == (0, 2)
-    record.write_text("appliance/__init__.py,sha256=bb,1\n")
-    assert start() == (0, 3)
-    (tmp_path / "var/cache/edge-appliance/compiled").write_text("")  # power went while it was written
-    assert start() == (0, 4)
-    assert (tmp_path / "ran").read_text().splitlines()[-1] == "-m appliance.pipeline.warm"
+    one = settle("appliance/__init__.py,sha256=aa,1\n")
+    assert one is not None
+    mark = next(line.partition("!")[2] for line in one.splitlines() if line.startswith("ConditionPathExists=!"))
+    assert f"Environment=EDGE_PROGRAM={mark.removeprefix('/var/cache/edge-appliance/compiled-')}\n" in one
+    assert settle("appliance/__init__.py,sha256=aa,1\n") == one
+    assert settle("appliance/__init__.py,sha256=bb,1\n") not in {one, None}
+    assert settle("") is None  # no program: nothing is believed to be compiled
+    unit = (laid("generic-amd64") / "etc/systemd/system/edge-compile.service").read_text(encoding="utf-8")
+    after = [line for line in unit.splitlines() if line.startswith("ExecStart")]
+    assert after[1:] == [
+        "ExecStartPost=/bin/sync",
+        "ExecStartPost=/bin/touch /var/cache/edge-appliance/compiled-${EDGE_PROGRAM}",
+    ]
