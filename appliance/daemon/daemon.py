@@ -51,13 +51,13 @@ from appliance.pipeline.intake import DataClock, live_order, replay_order
 from appliance.pipeline.path import OnePath
 from appliance.pipeline.results import Result, status_result
 from appliance.pipeline.warm import warm
-from appliance.recorder import NoRecording, Recorder, make_room
 from appliance.sealing import PrivateIdentity
 from appliance.sealing.identity import MAX_IDENTITY_BYTES
 from appliance.slots import Slots
 
 if TYPE_CHECKING:
     from appliance.daemon.compiling import Works
+    from appliance.recorder import NoRecording, Recorder
 
 log: Final = logging.getLogger("appliance")
 
@@ -214,6 +214,8 @@ class Daemon:
     def _build_recorder(self, house: ExitStack, plan: bytes) -> Recorder | None:
         if self._mission.record is None:
             return None
+        from appliance.recorder import NoRecording, Recorder, make_room  # noqa: PLC0415 - a start waits for what it loads
+
         path = (
             self._loaded.resolve(self._mission.record.path) / f"{self._mission.unit.id}-{self._epochs.number:06d}.mcap"
         )

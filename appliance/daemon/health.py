@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -12,7 +12,9 @@ from appliance.bus import LinkStatus, OutboxStatus
 from appliance.daemon.engines import EngineStatus, NoEngine
 from appliance.feeds import FeedStatus
 from appliance.inference.lane import LaneStatus
-from appliance.recorder import NoRecording, Recorder
+
+if TYPE_CHECKING:
+    from appliance.recorder import NoRecording, Recorder
 
 
 def status_body(
