@@ -67,6 +67,7 @@ class Look(NamedTuple):
     log_density: tuple[float, float]  #: of false and new plots, per m² and per rad
     lock: Index  #: (J,) slot that the plot's identity points to, NEW, or NONE where it has none
     lock_gain: float  #: how strongly
+    lock_gate: float  #: so many times the gate away its slot may lie
     mobile: Index  #: (J, 2)
 
 

@@ -208,7 +208,7 @@ def _pair(slot: int, x: Array, p: Array, w: Array, look: Look, j: int, dt: float
     """Log-likelihood of plot ``j`` over clutter's, were the state seen for sure; −inf outside the gate."""
     if dt < -moves.retrodict_s:
         return -np.inf
-    widest = moves.gate * (2.0 if look.lock[j] == slot else 1.0)
+    widest = moves.gate * (look.lock_gate if look.lock[j] == slot else 1.0)
     return float(_mixture(x, p, w, look, j, dt, moves, widest, logs) - look.log_density[look.kind[j]])
 
 

@@ -139,6 +139,7 @@ def one_look(z: Array, r: Array, t: float, velocity: tuple[float, float] | None,
         log_density=(0.0, 0.0),
         lock=np.array([NONE]),
         lock_gain=0.0,
+        lock_gate=1.0,
         mobile=np.full((1, 2), NONE),
     )
 

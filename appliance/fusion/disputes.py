@@ -44,8 +44,10 @@ class Quarrel:
     slot: int
     rival: int
     since_s: float
-    mistakable: bool
-    """Whether sensors may have taken the one for the other: the claims first strayed near by, or after a silence."""
+    fitted_s: float
+    """When a report last fitted the entity."""
+    unwatched: bool
+    """Whether the claims first strayed near by, or after a silence: the thing may have walked off unseen."""
     raised_s: float | None = None
     back: int = 0
 
@@ -89,7 +91,7 @@ class Disputes:
         together = len(row) >= self._state.settings.stray_reports and _near(row[-2], row[-1])
         if not together and len(strays.places) < _ALTERNATING:
             return "wait"
-        if self._observed(slot, t) or not together:
+        if self.observed(slot, t) or not together:
             return "split"
         del self._strays[key]
         return "move"
@@ -98,9 +100,11 @@ class Disputes:
         """The claims of ``key`` lie at ``rival`` now, while ``slot`` carries it."""
         strays = self._strays.get(key)
         since = min((p[0] for p in strays.places if p[0] > strays.last_good_s), default=t) if strays else t
-        silent_s = since - self._state.seconds(self._state.dossiers[slot].reported_ns)
-        mistakable = silent_s > _CUSTODY_S or self._distance_m(slot, rival, t) <= _WALKED_M
-        self._quarrels[key] = Quarrel(slot=slot, rival=rival, since_s=since, mistakable=mistakable)
+        entity, other = self._state.dossiers[slot], self._state.dossiers[rival]
+        other.interval_s = other.interval_s or entity.interval_s  # it is the same thing that reports
+        fitted = self._state.fitted_s(slot)
+        unwatched = since - fitted > _CUSTODY_S or self._distance_m(slot, rival, t) <= _WALKED_M
+        self._quarrels[key] = Quarrel(slot=slot, rival=rival, since_s=since, fitted_s=fitted, unwatched=unwatched)
 
     def at_rival(self, key: Identity, t: float) -> bool:
         """Another report at the rival. True where the identity should go there.
@@ -110,8 +114,8 @@ class Disputes:
         """
         quarrel = self._quarrels[key]
         quarrel.back = 0
-        mistaken = quarrel.raised_s is None and quarrel.mistakable and self._seen_too(quarrel.rival, t)
-        if mistaken or not self._observed(quarrel.slot, t):
+        mistaken = quarrel.raised_s is None and self._mistakable(quarrel, quarrel.rival, t)
+        if mistaken or not self.observed(quarrel.slot, t):
             del self._quarrels[key]
             return True
         return False
@@ -120,10 +124,9 @@ class Disputes:
         """Raise what has gone on for long enough, is farther apart than a ship is long, and has no excuse."""
         for quarrel in self._quarrels.values():
             waited = t - quarrel.since_s >= self._state.settings.dispute_after_s
-            if quarrel.raised_s is not None or not waited or quarrel.back or not self._observed(quarrel.slot, t):
+            if quarrel.raised_s is not None or not waited or quarrel.back or not self.observed(quarrel.slot, t):
                 continue
-            excused = quarrel.mistakable and self._seen_there(quarrel.rival, t)
-            if not excused and self._apart(quarrel.slot, quarrel.rival, t):
+            if not self._excused(quarrel, t) and self._apart(quarrel.slot, quarrel.rival, t):
                 quarrel.raised_s = t
 
     def _apart(self, slot: int, rival: int, t: float) -> bool:
@@ -135,25 +138,46 @@ class Disputes:
         here, there = self._state.at(slot, t), self._state.at(rival, t)
         return math.inf if here is None or there is None else math.hypot(*(here[0] - there[0]))
 
-    def _seen_too(self, slot: int, t: float) -> bool:
-        dossier = self._state.dossiers[slot]
-        return self._observed(slot, t) and dossier.observed_count >= _SEEN_TOO
+    def _mistakable(self, quarrel: Quarrel, slot: int, t: float) -> bool:
+        """Whether sensors see this one, and may have taken it for the entity since a report last fitted that.
 
-    def _seen_there(self, rival: int, t: float) -> bool:
-        """Whether sensors see something, whatever it is called, where the claims lie: then nobody need be lying."""
-        slots = self._state.core.live
-        off = self._state.core.bank.mean[slots, :2] - self._state.core.bank.mean[rival, :2]
-        near = slots[np.hypot(off[:, 0], off[:, 1]) <= self._state.settings.dispute_distance_m]
-        return any(self._seen_too(slot, t) for slot in near.tolist())
+        What was begun since then may have been the entity, if its reports left it step by step or in a silence.
+        """
+        dossier = self._state.dossiers[slot]
+        if not self.observed(slot, t) or dossier.observed_count < _SEEN_TOO:
+            return False
+        if self._state.seconds(dossier.first_ns) > quarrel.fitted_s:
+            return quarrel.unwatched
+        return self._state.met(quarrel.slot, slot, quarrel.fitted_s, quarrel.since_s)
+
+    def _excused(self, quarrel: Quarrel, t: float) -> bool:
+        """Whether something mistakable, whatever it is called, lies where the claims do: then nobody need be lying."""
+        where = self._state.at(quarrel.rival, t)
+        if where is None:
+            return False
+        bank, slots = self._state.core.bank, self._state.core.live
+        off = bank.mean[slots, :2] + (t - bank.time_s[slots, None]) * bank.mean[slots, 2:] - where[0]
+        near = slots[np.hypot(off[:, 0], off[:, 1]) <= self._reach_m(where[1])]
+        return any(self._mistakable(quarrel, slot, t) for slot in near.tolist())
+
+    def _reach_m(self, cov: Array) -> float:
+        """How far from a place that is known so well things are still one, an aerial at its far end and all."""
+        return self._state.settings.dispute_distance_m + 3.0 * math.sqrt(max(cov[0, 0], cov[1, 1]))
+
+    def observed(self, slot: int, t: float) -> bool:
+        """Whether a sensor has seen it lately, whatever it says of itself."""
+        dossier = self._state.dossiers[slot]
+        return dossier.observed_ns > 0 and t - self._state.seconds(dossier.observed_ns) <= (
+            self._state.settings.observed_within_s
+        )
 
     def far_apart(self, slot: int, place: tuple[float, float], t: float) -> bool:
         """Whether ``place`` is too far from an entity that sensors see, for its identity just to be corrected."""
         where = self._state.at(slot, t)
-        if where is None or not self._observed(slot, t):
+        if where is None or not self.observed(slot, t):
             return False
         mean, cov = where
-        distance = math.hypot(place[0] - mean[0], place[1] - mean[1])
-        return distance > self._state.settings.dispute_distance_m + 3.0 * math.sqrt(max(cov[0, 0], cov[1, 1]))
+        return math.hypot(place[0] - mean[0], place[1] - mean[1]) > self._reach_m(cov)
 
     def forget(self, slot: int) -> list[tuple[Identity, int]]:
         """A slot is gone; returns the identities that its rivals inherit."""
@@ -190,12 +214,6 @@ class Disputes:
     def _place(self, at: Array) -> str:
         lat, lon, _ = self._state.frame.to_geodetic(float(at[0]), float(at[1]), 0.0)
         return f"{lat:.5f}, {lon:.5f}"
-
-    def _observed(self, slot: int, t: float) -> bool:
-        dossier = self._state.dossiers[slot]
-        return dossier.observed_ns > 0 and t - self._state.seconds(dossier.observed_ns) <= (
-            self._state.settings.observed_within_s
-        )
 
 
 def _near(one: tuple[float, float, float], two: tuple[float, float, float]) -> bool:

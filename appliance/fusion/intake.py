@@ -192,6 +192,8 @@ _REASONS: Final = {BAD_VALUES: "values", BAD_COVARIANCE: "covariance", OUTSIDE: 
 
 
 _USUAL: Final = 1_024
+LOCK_GATE: Final = 2.0
+"""So many times the gate away is followed what an identity points to: squared distance, four sigmas become 5.7."""
 
 
 class Nothing(NamedTuple):
@@ -283,7 +285,7 @@ def _heightened(plot: Plot) -> Plot:
 
 def make_look(
     laid: Laid, base_ns: int, density_per_m2: float, gain: float,
-    locks: Index | None = None, mobile: Index | None = None,
+    locks: Index | None = None, mobile: Index | None = None, lock_gate: float = LOCK_GATE,
 ) -> Look:  # fmt: skip
     """The arrays that a compiled scan reads. ``locks`` (J,) slots that identities point to; ``mobile`` (J, 2) codes."""
     nothing = _nothing(len(laid.plots))
@@ -303,6 +305,7 @@ def make_look(
         log_density=(log_density, log_density + math.log(_BEARING_AREA_M2)),
         lock=nothing.lock if locks is None else locks,
         lock_gain=gain,
+        lock_gate=lock_gate,
         mobile=nothing.codes if mobile is None else mobile,
     )
 

@@ -18,14 +18,11 @@ from appliance.estimation.scan import SECOND, UPDATED, Outcome
 from appliance.fusion.core import blind
 from appliance.fusion.disputes import Disputes
 from appliance.fusion.identity import MOBILE_KINDS, well_formed
-from appliance.fusion.intake import Laid, make_look
+from appliance.fusion.intake import LOCK_GATE, Laid, make_look
 from appliance.fusion.settings import SensorModel
 from appliance.fusion.state import State, squared_distance
-from appliance.fusion.swaps import Swaps
+from appliance.fusion.swaps import HULL_SIGMA_M, Swaps
 
-_HULL_SIGMA_M = 75.0
-"""An aerial stands anywhere on a ship of up to 400 m, a sensor sees her middle or her nearest end: told and seen part
-company by so much and both are right."""
 _LEAST_INTERVAL_S = 10.0
 """A fast class A vessel reports every two seconds, and a receiver loses many of them."""
 
@@ -47,8 +44,10 @@ class SelfReports:
         slot = NONE if key is None else state.book.slot(key)
         density, gain = state.settings.cooperative_density_per_m2, state.settings.lock_gain
         codes = np.array([state.book.codes(identities)], np.int64)
-        look = make_look(laid, state.base_ns, density, gain, np.array([slot], np.int64), codes)
-        t = float(look.time_s[0])
+        t = state.seconds(laid.plots[0].observed_ns)
+        seen = slot != NONE and self._disputes.observed(slot, t)
+        reach = 1.0 if seen else LOCK_GATE  # a claim off what sensors see must not drag it off its echo
+        look = make_look(laid, state.base_ns, density, gain, np.array([slot], np.int64), codes, reach)
         outcome = state.core.look(plot.sensor_id, look, blind(model.detection_probability), t)
         found = self._settle(laid, look, outcome, key, slot, t)
         if found != NONE:
@@ -83,7 +82,7 @@ class SelfReports:
         if self._disputes.far_apart(slot, _place(laid), t):
             return False
         sensor_id = laid.plots[0].sensor_id
-        wide = look._replace(r=look.r + np.eye(2) * _HULL_SIGMA_M**2, lock=np.array([slot]))
+        wide = look._replace(r=look.r + np.eye(2) * HULL_SIGMA_M**2, lock=np.array([slot]), lock_gate=LOCK_GATE)
         sight = blind(self._state.model(sensor_id).detection_probability)
         outcome = self._state.core.look_at(slot, sensor_id, wide, sight, t)
         if outcome.slots[0, UPDATED] == NONE:
@@ -147,7 +146,7 @@ class SelfReports:
         free = live[bank.mobile[live, MOBILE_KINDS.index(key.kind)] == NONE]
         off = bank.mean[free, :2] + (t - bank.time_s[free, None]) * bank.mean[free, 2:] - laid.z[0]
         away = np.hypot(off[:, 0], off[:, 1])
-        in_reach = int((away <= 4.0 * _HULL_SIGMA_M).sum())
+        in_reach = int((away <= 4.0 * HULL_SIGMA_M).sum())
         nearest: list[int] = free[np.argsort(away, kind="stable")][:in_reach].tolist()
         for near in nearest:
             believed = self._state.core.confirmed[near] and self._state.dossiers[near].observed_ns > 0

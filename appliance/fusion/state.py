@@ -170,15 +170,35 @@ class State:
         bank = self.core.bank
         if t >= bank.time_s[slot]:
             return self._ahead(slot, t)
-        kept = int(bank.past_next[slot])
-        order = np.arange(max(kept - HISTORY, 0), kept) % HISTORY
-        rows = bank.past[slot, order]
+        rows = self._past(slot)
         after = int(np.searchsorted(rows[:, 0], t))
         if after == 0:
             early = float(rows[0, 0]) - t
             return _shifted(rows[0], -early) if early <= _BEFORE_S else None
         later = rows[after] if after < len(rows) else self._now_row(slot)
         return _between(rows[after - 1], later, t)
+
+    def fitted_s(self, slot: int) -> float:
+        """When a report of its own last fitted it."""
+        return self.seconds(self.dossiers[slot].reported_ns)
+
+    def met(self, one: int, two: int, since_s: float, until_s: float) -> bool:
+        """Whether two things were so near each other that sensors may have taken the one for the other.
+
+        A report fits up to `dispute_distance_m` from its entity, and the other may be as far again from the report.
+        Where one began later, from then on.
+        """
+        a, b = (np.vstack((self._past(slot), self._now_row(slot))) for slot in (one, two))
+        first = max(a[0, 0], b[0, 0], since_s)
+        times = np.concatenate((a[:, 0], b[:, 0])).clip(first, max(first, until_s))
+        off = [np.interp(times, a[:, 0], a[:, k]) - np.interp(times, b[:, 0], b[:, k]) for k in (1, 2)]
+        return float(np.hypot(*off).min()) <= 2.0 * self.settings.dispute_distance_m
+
+    def _past(self, slot: int) -> Array:
+        """The places that are kept of it, oldest first."""
+        kept = int(self.core.bank.past_next[slot])
+        rows: Array = self.core.bank.past[slot, np.arange(max(kept - HISTORY, 0), kept) % HISTORY]
+        return rows
 
     def _now_row(self, slot: int) -> Array:
         bank = self.core.bank
