@@ -26,7 +26,7 @@ import numpy as np
 
 from appliance.domain import Entity, Geodetic, Identity, Plot
 from appliance.estimation import Sector
-from appliance.fusion import Fusion, FusionSettings, SensorModel
+from appliance.fusion import Fusion, FusionSettings, SensorModel, birth_ratio
 from appliance.geodesy import LocalFrame
 from benchmarks import stonesoup_peer
 from benchmarks.tables import Table
@@ -74,12 +74,14 @@ def settings(gen: ModuleType, frame: LocalFrame, **more: Any) -> FusionSettings:
             "radar": SensorModel(
                 detection_probability=gen.R_PD,
                 clutter_density_per_m2=gen.R_LAM / (2 * gen.HALF) ** 2,
+                birth_ratio=birth_ratio(gen.R_LAM),
                 coverage=Sector(origin=ORIGIN, far_m=gen.R_MAX),
                 miss_correlation_s=0.0,
             ),
             "camera": SensorModel(
                 detection_probability=gen.C_PD,
                 clutter_density_per_m2=gen.C_LAM / area_m2,
+                birth_ratio=birth_ratio(gen.C_LAM),
                 coverage=view,
                 miss_correlation_s=0.0,
             ),

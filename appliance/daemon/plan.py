@@ -17,7 +17,7 @@ from appliance.daemon.engines import Engine
 from appliance.domain import Geodetic, Receipt
 from appliance.estimation import FieldOfView, Sector
 from appliance.feeds import FeedSpec, PictureOptions, ReportOptions, SensorSigma, parse_uri
-from appliance.fusion import MOORINGS, FusionSettings, Motion, SensorModel
+from appliance.fusion import MOORINGS, FusionSettings, Motion, SensorModel, birth_ratio
 from appliance.host.clock import clock_state
 from appliance.pipeline.path import PathPlan
 from appliance.pipeline.significance import Significance
@@ -226,10 +226,11 @@ def _sensor(feed: FeedTable, cameras: Mapping[str, CameraModel], origin: Geodeti
     coverage = _coverage(feed, cameras, origin, default)
     sensing = feed.sensing
     false_plots = sensing.false_plots_per_scan
-    false_plots = default.false_plots_per_scan if false_plots is None else false_plots
+    false_plots = max(default.false_plots_per_scan if false_plots is None else false_plots, 1e-3)
     return SensorModel(
         detection_probability=sensing.detection_probability or default.detection_probability,
-        clutter_density_per_m2=max(false_plots, 1e-3) / _area_m2(coverage, default),
+        clutter_density_per_m2=false_plots / _area_m2(coverage, default),
+        birth_ratio=birth_ratio(false_plots),
         coverage=coverage,
     )
 

@@ -21,6 +21,8 @@ from appliance.geodesy import LocalFrame
 _FIRST_CAPACITY = 64
 _FIRST_SENSORS = 4
 MAX_SENSORS = 256
+_LOST = 1.6
+"""A state that nobody believed yet ends when a look has taken so much from its log-odds: one miss at 0.8."""
 _NOBODY = np.empty(0, np.int64)
 
 
@@ -47,7 +49,7 @@ class Core:
             weights=np.array(motion.first_weights),
             speed_var=motion.speed_sigma_mps**2,
             confirm=settings.confirm_log_odds,
-            delete=settings.delete_log_odds,
+            delete=_least_log_odds(settings),
             tentative_s=settings.tentative_hold_s,
             confirmed_s=settings.confirmed_hold_s,
             max_var=settings.max_sigma_m**2,
@@ -122,6 +124,12 @@ class Core:
     def _make_room(self, count: int) -> None:
         while self.bank.counts[1] < count:
             self.bank = grown(self.bank, 2 * len(self.bank.time_s), len(self.bank.looked))
+
+
+def _least_log_odds(settings: FusionSettings) -> float:
+    """Where a state ends: no higher than leaves room below what any sensor's plot begins it with."""
+    rarest = min(model.birth_ratio for model in (settings.default_sensor, *settings.sensors.values()))
+    return min(settings.delete_log_odds, math.log(rarest) - _LOST)
 
 
 def one_look(z: Array, r: Array, t: float, velocity: tuple[float, float] | None, velocity_var: float) -> Look:

@@ -13,6 +13,16 @@ from typing import Final
 from appliance.domain import Geodetic
 from appliance.estimation import FieldOfView
 
+_NEW_IN_A_LOOK: Final = 0.4
+_MOST_NEW: Final = 0.1
+_LEAST_NEW: Final = 0.01
+"""A second plot must outweigh the odds against the first, or nothing ever begins among clutter."""
+
+
+def birth_ratio(false_plots: float) -> float:
+    """`SensorModel.birth_ratio` of a sensor with so many false plots in a look: more clutter brings no more things."""
+    return max(min(_MOST_NEW, _NEW_IN_A_LOOK / false_plots), _LEAST_NEW)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SensorModel:
@@ -38,6 +48,8 @@ class SensorModel:
         for name in ("clutter_density_per_m2", "birth_ratio", "reporting_interval_s"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0.0):
                 raise ValueError(f"{name}: expected a finite number above 0; found {getattr(self, name)}")
+        if self.birth_ratio < _LEAST_NEW:
+            raise ValueError(f"birth_ratio: expected {_LEAST_NEW} or more; found {self.birth_ratio}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from appliance.domain import CATEGORIES, Entity, Geodetic, Identity, Plot
+from appliance.estimation import Sector
 from appliance.estimation.gaussian import is_positive_definite
-from appliance.fusion import MOORINGS
+from appliance.fusion import MOORINGS, SensorModel, birth_ratio
 
 SECOND = 1_000_000_000
 
@@ -345,3 +346,24 @@ def test_no_input_makes_a_nan_or_breaks_a_covariance(world: Any, looks: list[lis
             assert is_positive_definite(entity.velocity_covariance_m2ps2)
             carried += entity.identities if entity.status != "deleted" else ()
         assert len(carried) == len(set(carried))
+
+
+@pytest.mark.parametrize("ratio", [0.1, 0.01])
+def test_a_thing_is_found_however_rare_new_ones_are(world: Any, ratio: float) -> None:
+    """What begins below the odds at which others end must not end where it begins."""
+    radar = SensorModel(birth_ratio=ratio, coverage=Sector(origin=world.frame.origin, far_m=8000.0))
+    fusion = world.fusion(sensors={"radar": radar})
+    for k in range(1, 31):
+        t = k * SECOND
+        fusion.observe_plots("radar", t, [world.radar(1000 + 8 * k, 500, t, "a"), *world.clutter(t, 20)], t)
+    (entity,) = _believed(fusion.entities(30 * SECOND))
+    assert world.frame.local(entity.position)[0] == pytest.approx(1240.0, abs=40.0)
+
+
+def test_a_sensor_by_which_nothing_could_ever_begin_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"birth_ratio: expected 0\.01 or more"):
+        SensorModel(birth_ratio=1e-3)
+
+
+def test_new_things_are_rarer_among_more_clutter_but_never_too_rare_to_begin() -> None:
+    assert [birth_ratio(plots) for plots in (1e-3, 1.0, 4.0, 20.0, 40.0, 1e5)] == [0.1, 0.1, 0.1, 0.02, 0.01, 0.01]
