@@ -142,12 +142,11 @@ class Daemon:
         self._require_work()
         self._build_compiler(house, works)
         plan = path_plan(self._loaded, tuple(self._engines.values()), replayed=self._of_files)
-        self._open_feeds()  # before `warm`: what their libraries load is for good as well
         warm(plan)
         self._path = OnePath(plan)
         self._build_bus(house, state / "outbox.sqlite")
         self._recorder = self._build_recorder(house, msgspec.json.encode(plan, enc_hook=dict))
-        self._start_feeds(house)
+        self._build_feeds(house)
 
     def _build_compiler(self, house: ExitStack, works: Works | NoCompiler | None) -> None:
         """Engines are compiled while ONNX Runtime serves. A replay is a function of its data: it waits for them."""
@@ -230,7 +229,7 @@ class Daemon:
         house.callback(recorder.close)
         return recorder
 
-    def _open_feeds(self) -> None:
+    def _build_feeds(self, house: ExitStack) -> None:
         self._feeds: list[Feed] = []
         self._streams: list[CameraStream | PlainStream] = []
         for spec, table in zip(feed_specs(self._loaded), self._mission.feeds, strict=True):
@@ -240,8 +239,6 @@ class Daemon:
             lane = self._engines[table.model].lane if table.model is not None else None
             self._streams.append(PlainStream(feed) if lane is None else CameraStream(feed, lane))
             self._feeds.append(feed)
-
-    def _start_feeds(self, house: ExitStack) -> None:
         for feed, stream in zip(self._feeds, self._streams, strict=True):
             feed.start()
             house.callback(feed.stop)

@@ -1,7 +1,7 @@
 """Radar plots and tracks in EUROCONTROL ASTERIX, categories 048 and 062, by libasterix.
 
-What it is not: an encoder, and not a tracker. The only file that imports ``asterix``, and only when a radar feed opens:
-its generated tables take three seconds and 60 MB to load, which no other mission should pay.
+What it is not: an encoder, and not a tracker. The only file that imports ``asterix``, and only when a radar's first
+bytes come: its generated tables take a second and 60 MB to load, for which no other feed should wait.
 
 Rules:
 
@@ -16,6 +16,7 @@ Rules:
 from __future__ import annotations
 
 import functools
+import gc
 import math
 from collections.abc import Iterator
 from typing import Any, Final
@@ -51,9 +52,15 @@ _ASTERIX_FAULTS: Final = (ValueError, AssertionError, LookupError, TypeError, At
 
 @functools.cache
 def _library() -> Any:
-    """(base module, {category: specification})."""
-    from asterix import base, generated  # noqa: PLC0415 - three seconds and 60 MB, see the top of this file
-
+    """(base module, {category: specification}); loaded for good, and never looked through by the garbage collector."""
+    collected = gc.isenabled()
+    gc.disable()  # a third of the time, and a stop of every thread for each of some ten thousand classes' garbage
+    try:
+        from asterix import base, generated  # noqa: PLC0415 - a second and 60 MB, see the top of this file
+    finally:
+        if collected:
+            gc.enable()
+    gc.freeze()
     return base, {34: generated.Cat_034_1_29, 48: generated.Cat_048_1_32, 62: generated.Cat_062_1_21}
 
 
@@ -61,7 +68,6 @@ class RadarReader:
     """Bytes of one ASTERIX feed in, plots out."""
 
     def __init__(self, spec: FeedSpec) -> None:
-        _library()  # now, not beside feeds that run: while it loads, nothing else of this process does
         self._decode = RecordDecoder(spec)
         self._live_reference = base_ns(spec)
         self._buffer = b""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 import socket
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -12,7 +14,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from appliance.domain import Identity, Plot
-from appliance.feeds import radar
 from appliance.feeds.radar import RadarReader
 from appliance.feeds.spec import SensorSigma
 from appliance.feeds.streams import Chunk
@@ -46,11 +47,14 @@ def read(spec, tap):
     return plots
 
 
-def test_the_library_is_loaded_before_the_first_byte_comes(spec, monkeypatch) -> None:
-    loaded = []
-    monkeypatch.setattr(radar, "_library", lambda: loaded.append("asterix"))
-    RadarReader(spec(kind="radar"))
-    assert loaded == ["asterix"]
+def test_what_the_library_loads_is_never_looked_through_again() -> None:
+    code = (
+        "import gc\n"
+        "from appliance.feeds import radar\n"
+        "radar._library()\n"
+        "assert gc.isenabled() and len(gc.get_objects()) < 10_000 < 100_000 < gc.get_freeze_count()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_plot_is_a_range_and_bearing_from_the_radar(read, asterix_block, tap) -> None:
