@@ -204,6 +204,20 @@ def test_the_same_claim_twice_counts_once(world: Any) -> None:
     assert len(fusion.entities(2 * SECOND)) == 1
 
 
+def test_a_claim_is_remembered_for_as_long_as_its_time_would_let_it_in_again(world: Any) -> None:
+    fusion = world.fusion()
+    settings = world.settings()
+    window = round(settings.max_lag_s + 4 * settings.reported_half_life_s) * SECOND
+    first = world.claim(0, 100, SECOND, "person")
+    fusion.observe_claims([first], SECOND)
+    fusion.observe_claims([first], window)
+    assert fusion.refused == {"claim again": 1}
+    fusion.observe_claims([first], window + 10 * SECOND)
+    assert fusion.refused == {"claim again": 1, "time": 1}
+    fusion.observe_claims([dataclasses.replace(first, observed_ns=window + 20 * SECOND)], window + 20 * SECOND)
+    assert fusion.refused == {"claim again": 1, "time": 1}
+
+
 @pytest.mark.parametrize(
     ("reason", "change"),
     [
