@@ -141,12 +141,13 @@ class Disputes:
     def _mistakable(self, quarrel: Quarrel, slot: int, t: float) -> bool:
         """Whether sensors see this one, and may have taken it for the entity since a report last fitted that.
 
-        What was begun since then may have been the entity, if its reports left it step by step or in a silence.
+        What was begun since then, or has no name of its own, may have been handed on from echo to echo, if the claims
+        left step by step or in a silence. What has a name must have met the entity.
         """
         dossier = self._state.dossiers[slot]
         if not self.observed(slot, t) or dossier.observed_count < _SEEN_TOO:
             return False
-        if self._state.seconds(dossier.first_ns) > quarrel.fitted_s:
+        if not dossier.mobile or self._state.seconds(dossier.first_ns) > quarrel.fitted_s:
             return quarrel.unwatched
         return self._state.met(quarrel.slot, slot, quarrel.fitted_s, quarrel.since_s)
 
