@@ -5,7 +5,19 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("pipeline", "sealing", "bus", "radio", "fusion", "scale", "consistency", "solent", "bundles", "engines")
+NAMES = (
+    "start",
+    "pipeline",
+    "sealing",
+    "bus",
+    "radio",
+    "fusion",
+    "scale",
+    "consistency",
+    "solent",
+    "bundles",
+    "engines",
+)
 
 
 def main(names: list[str]) -> int:

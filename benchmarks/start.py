@@ -1,0 +1,101 @@
+"""A start: from the command to READY=1, which is what a unit's people wait for after a power cut.
+
+    python -m benchmarks start
+
+The demo's own mission (camera with a model, radar, AIS, GNSS, reports) from a warm disk, with the path compiled before.
+Floor: an interpreter that imports the libraries which that mission needs, and does nothing. Wall time and processor
+time are medians; on a processor so many times slower, a start takes so many times longer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.tables import Table
+from hil.demo import stage
+from hil.scene.harbour import harbour
+
+ROUNDS = 7
+READY_S = 300.0
+POLL_S = 0.2
+FILM_S = 5.0
+LIBRARIES = "numpy, numba, cv2, onnxruntime, pyproj, cryptography, msgspec, paho.mqtt.client, tuf.ngclient, cyclopts"
+
+
+def main() -> None:
+    """Measure and print the table."""
+    with tempfile.TemporaryDirectory() as name:
+        mission = _mission(Path(name))
+        start = [sys.executable, "-m", "appliance", "run", str(mission)]
+        _ready(start, Path(name))  # the disk is warm, and what numba keeps is there
+        timed = {"interpreter": [], "its libraries, imported": [], "appliance run, to READY=1": []}  # type: dict[str, list[tuple[float, float]]]
+        for _ in range(ROUNDS):  # in turns: what disturbs one disturbs all
+            timed["interpreter"].append(_ended([sys.executable, "-c", "pass"]))
+            timed["its libraries, imported"].append(_ended([sys.executable, "-c", f"import {LIBRARIES}"]))
+            timed["appliance run, to READY=1"].append(_ready(start, Path(name)))
+    floor = statistics.median(cpu for _, cpu in timed["its libraries, imported"])
+    table = Table(["", "wall s", "processor s", "of the libraries alone"])
+    for what, times in timed.items():
+        wall, cpu = (statistics.median(column) for column in zip(*times, strict=True))
+        table.row(what, f"{wall:.2f}", f"{cpu:.2f}", f"{cpu / floor:.2f}")
+    print(table)
+
+
+def _mission(folder: Path) -> Path:
+    made = stage.make_bundle(folder, lambda _: None)
+    identities = stage.make_identities(folder)
+    stage.install(folder, made)
+    film = stage.make_film(folder, harbour(1), FILM_S, lambda _done, _all: None)
+    return stage.make_mission(folder, film, identities, bus_url=f"embedded:{_free_port()}", ais_port=9).mission
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def _ended(command: list[str]) -> tuple[float, float]:
+    began, before = time.monotonic(), os.times()
+    subprocess.run(command, check=True)
+    after = os.times()
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    return time.monotonic() - began, cpu
+
+
+def _ready(command: list[str], folder: Path) -> tuple[float, float]:
+    """(wall, processor) seconds of the daemon's own process when it says READY=1. Ends the program without it."""
+    address = folder / "notify"
+    address.unlink(missing_ok=True)
+    environment = {**os.environ, "NOTIFY_SOCKET": str(address)}
+    log = folder / "start.log"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard, log.open("wb") as said:
+        heard.bind(str(address))
+        heard.settimeout(POLL_S)
+        began = time.monotonic()
+        process = subprocess.Popen(command, env=environment, stdout=said, stderr=said)
+        try:
+            while process.poll() is None and time.monotonic() - began < READY_S:
+                with contextlib.suppress(TimeoutError):
+                    heard.recv(64)
+                    return time.monotonic() - began, _processor_s(process.pid)
+        finally:
+            process.kill()
+            process.wait()
+    sys.exit(f"expected READY=1 of the daemon; it said {log.read_text(encoding='utf-8', errors='replace')}")
+
+
+def _processor_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+if __name__ == "__main__":
+    main()
