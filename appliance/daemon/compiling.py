@@ -5,28 +5,32 @@
 
 ONNX Runtime serves from the first frame; an engine takes over between two batches once its answers are the network's.
 Whatever becomes of an engine, the lane goes on with what it had, and the status says what serves and why.
+
+Loaded only where a mission asks for an engine: what builds them is a tenth of a start.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
-from appliance.daemon.engines import EngineStatus, State
+from appliance.config.mission import Model
+from appliance.daemon.engines import COMPILED, Engine, EngineStatus, NoCompiler, State, served_by
 from appliance.engines.build import Build
 from appliance.engines.builder import BuildCancelled
-from appliance.engines.making import BuildBusy, Site, ensure, gate, open_engine, verified_network
+from appliance.engines.making import BuildBusy, Site, ensure, gate, look_around, open_engine, verified_network
 from appliance.engines.progress import Progress
 from appliance.engines.store import NotStored, StoredEngine
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, EngineRefused, EngineUnavailable
 from appliance.host.clock import now_ns
 from appliance.inference.detector import Detector
 from appliance.inference.lane import Lane
 from appliance.inference.runner import Runner, open_runner
-from appliance.slots import ActiveModel
+from appliance.slots import ActiveModel, Slots
 
 log: Final = logging.getLogger("appliance")
 
@@ -67,6 +71,39 @@ class Works:
         parity = gate(self._site, model, stored, reference, runner, now_ns())
         log.info("engine of %s: the gate passed: %s", model.product, parity)
         return runner
+
+
+FindWorks = Callable[[Path, Slots], Works]
+"""What can compile on this machine. Raises ``EngineUnavailable`` naming what is missing."""
+
+
+def find_works(state: Path, slots: Slots) -> Works:
+    """TensorRT and a GPU, where both are here. Raises ``EngineUnavailable``."""
+    return Works(look_around(state, slots))
+
+
+def try_works(state: Path, slots: Slots, find: FindWorks | None) -> Works | NoCompiler:
+    """What compiles here by ``find`` (None: `find_works`), or why nothing does."""
+    try:
+        return (find or find_works)(state, slots)
+    except (EngineUnavailable, EngineRefused) as e:
+        log.warning("no engine will be compiled: %s", e)
+        return NoCompiler(why=e)
+
+
+def compiler_for(models: Sequence[Model], engines: Mapping[str, Engine], works: Works) -> Compiler:
+    """The thread that brings the engines that were asked for into service."""
+    wanted = [
+        Wanted(
+            name=model.name,
+            active=engines[model.name].active,
+            lane=engines[model.name].lane,
+            providers=served_by(model),
+        )
+        for model in models
+        if COMPILED in model.providers and model.name in engines
+    ]
+    return Compiler(wanted, works)
 
 
 class Compiler:

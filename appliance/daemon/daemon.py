@@ -25,14 +25,11 @@ from appliance.daemon.channel import channel
 from appliance.daemon.engines import (
     Engine,
     EngineStatus,
-    FindWorks,
     NoCompiler,
     NoEngine,
-    compiler_for,
-    find_works,
+    asks_for_engines,
     load_engines,
     standing_in,
-    try_works,
 )
 from appliance.daemon.epochs import Epochs, Limits
 from appliance.daemon.health import status_body
@@ -56,7 +53,7 @@ from appliance.sealing.identity import MAX_IDENTITY_BYTES
 from appliance.slots import Slots
 
 if TYPE_CHECKING:
-    from appliance.daemon.compiling import Works
+    from appliance.daemon.compiling import Compiler, FindWorks, Works
     from appliance.recorder import NoRecording, Recorder
 
 log: Final = logging.getLogger("appliance")
@@ -90,7 +87,7 @@ class Summary:
 class Daemon:
     """One run of one mission."""
 
-    def __init__(self, loaded: LoadedMission, *, until_end: bool = False, find_works: FindWorks = find_works) -> None:
+    def __init__(self, loaded: LoadedMission, *, until_end: bool = False, find_works: FindWorks | None = None) -> None:
         """``find_works`` says what compiles engines on this machine; tests without a GPU give another."""
         self._loaded = loaded
         self._find_works = find_works
@@ -132,8 +129,9 @@ class Daemon:
     def _build(self, house: ExitStack) -> None:
         state = self._loaded.resolve(self._mission.unit.state)
         self._slots = Slots(state)
-        works = try_works(self._mission.models, state, self._slots, self._find_works)
-        loaded = load_engines(self._mission.models, self._slots, now_ns(), works)
+        works = self._find_compiler(state)
+        no_compiler = works if isinstance(works, NoCompiler) else None
+        loaded = load_engines(self._mission.models, self._slots, now_ns(), no_compiler)
         self._engines = {name: engine for name, engine in loaded.items() if isinstance(engine, Engine)}
         self._missing = {name: engine for name, engine in loaded.items() if isinstance(engine, NoEngine)}
         self._unconfirmed = [engine for engine in self._engines.values() if not engine.active.confirmed]
@@ -148,11 +146,22 @@ class Daemon:
         self._recorder = self._build_recorder(house, msgspec.json.encode(plan, enc_hook=dict))
         self._build_feeds(house)
 
+    def _find_compiler(self, state: Path) -> Works | NoCompiler | None:
+        """What compiles engines on this machine, or why nothing does; None where no model asks for one."""
+        if not asks_for_engines(self._mission.models):
+            return None
+        from appliance.daemon.compiling import try_works  # noqa: PLC0415 - no other mission waits for it to be loaded
+
+        return try_works(state, self._slots, self._find_works)
+
     def _build_compiler(self, house: ExitStack, works: Works | NoCompiler | None) -> None:
         """Engines are compiled while ONNX Runtime serves. A replay is a function of its data: it waits for them."""
-        self._compiler = compiler_for(self._mission.models, self._engines, works)
-        if self._compiler is None:
+        self._compiler: Compiler | None = None
+        if works is None or isinstance(works, NoCompiler):
             return
+        from appliance.daemon.compiling import compiler_for  # noqa: PLC0415 - see `_find_compiler`
+
+        self._compiler = compiler_for(self._mission.models, self._engines, works)
         self._compiler.start()
         house.callback(self._compiler.stop)
         if self._replays:

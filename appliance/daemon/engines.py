@@ -10,10 +10,9 @@ frame, on the other providers that the mission names or on the CPU, until the en
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 import cv2
 
@@ -23,9 +22,6 @@ from appliance.inference.detector import Detector
 from appliance.inference.lane import Lane
 from appliance.inference.runner import open_runner
 from appliance.slots import ActiveModel, Slots
-
-if TYPE_CHECKING:  # what compiles engines is loaded where a mission asks for one: a unit waits for what it loads
-    from appliance.daemon.compiling import Compiler, Works
 
 log: Final = logging.getLogger("appliance")
 
@@ -72,57 +68,18 @@ class EngineStatus:
     says: str = ""
 
 
-FindWorks = Callable[[Path, Slots], "Works"]
-"""What can compile on this machine. Raises ``EngineUnavailable`` naming what is missing."""
-
-
-def find_works(state: Path, slots: Slots) -> Works:
-    """TensorRT and a GPU, where both are here. Raises ``EngineUnavailable``."""
-    from appliance.daemon.compiling import Works  # noqa: PLC0415 - see above
-    from appliance.engines.making import look_around  # noqa: PLC0415 - see above
-
-    return Works(look_around(state, slots))
+def asks_for_engines(models: Iterable[Model]) -> bool:
+    """Whether any of them wants to be compiled."""
+    return any(COMPILED in model.providers for model in models)
 
 
 def load_engines(
-    models: tuple[Model, ...], slots: Slots, now_ns: int, works: Works | NoCompiler | None = None
+    models: tuple[Model, ...], slots: Slots, now_ns: int, no_compiler: NoCompiler | None = None
 ) -> dict[str, Engine | NoEngine]:
     """Every model of the mission by name, loaded in ONNX Runtime or with the reason why not."""
     cv2.setNumThreads(1)  # one lane, one thread: OpenCV's own pool would fight the lanes for cores
     started: dict[str, ActiveModel] = {}
-    return {model.name: _load(model, slots, started, now_ns, works) for model in models}
-
-
-def try_works(models: tuple[Model, ...], state: Path, slots: Slots, find: FindWorks) -> Works | NoCompiler | None:
-    """What compiles here, or why nothing does; None where no model asks for it."""
-    if not any(COMPILED in model.providers for model in models):
-        return None
-    try:
-        return find(state, slots)
-    except (EngineUnavailable, EngineRefused) as e:
-        log.warning("no engine will be compiled: %s", e)
-        return NoCompiler(why=e)
-
-
-def compiler_for(
-    models: tuple[Model, ...], engines: Mapping[str, Engine], works: Works | NoCompiler | None
-) -> Compiler | None:
-    """The thread that brings engines into service; None where nothing is to be compiled."""
-    if works is None or isinstance(works, NoCompiler):
-        return None
-    from appliance.daemon.compiling import Compiler, Wanted  # noqa: PLC0415 - see above
-
-    wanted = [
-        Wanted(
-            name=model.name,
-            active=engines[model.name].active,
-            lane=engines[model.name].lane,
-            providers=_served_by(model),
-        )
-        for model in models
-        if COMPILED in model.providers and model.name in engines
-    ]
-    return Compiler(wanted, works)
+    return {model.name: _load(model, slots, started, now_ns, no_compiler) for model in models}
 
 
 def standing_in(engines: Iterable[Engine]) -> tuple[EngineStatus, ...]:
@@ -135,32 +92,32 @@ def standing_in(engines: Iterable[Engine]) -> tuple[EngineStatus, ...]:
 
 
 def _load(
-    model: Model, slots: Slots, started: dict[str, ActiveModel], now_ns: int, works: Works | NoCompiler | None
+    model: Model, slots: Slots, started: dict[str, ActiveModel], now_ns: int, no_compiler: NoCompiler | None
 ) -> Engine | NoEngine:
     compiled = COMPILED in model.providers
     try:
-        if compiled and isinstance(works, NoCompiler):
-            _require_another(model, works)
+        if compiled and no_compiler is not None:
+            _require_another(model, no_compiler)
         if model.bundle not in started:  # two models of one product are one start of it
             started[model.bundle] = slots.starting(model.bundle, now_ns)
         active = started[model.bundle]
-        runner = open_runner(active.model, active.manifest, providers=_served_by(model), threads=model.threads)
+        runner = open_runner(active.model, active.manifest, providers=served_by(model), threads=model.threads)
     except (BundleRefused, EngineUnavailable) as e:
         log.error("model %s: %s", model.name, e)  # noqa: TRY400 - the reason is the message; a traceback says less
         return NoEngine(name=model.name, why=e)
     lane = Lane(model.name, Detector(active.manifest, runner))
-    until = ", until its engine is ready" if compiled and works and not isinstance(works, NoCompiler) else ""
+    until = ", until its engine is ready" if compiled and no_compiler is None else ""
     log.info("model %s: %s %s on %s%s", model.name, active.product, active.version, runner.provider, until)
-    stands_in = str(works.why) if compiled and isinstance(works, NoCompiler) else None
+    stands_in = str(no_compiler.why) if compiled and no_compiler is not None else None
     return Engine(name=model.name, active=active, provider=runner.provider, lane=lane, stands_in=stands_in)
 
 
-def _require_another(model: Model, works: NoCompiler) -> None:
+def _require_another(model: Model, no_compiler: NoCompiler) -> None:
     """The CPU stands in for good only where the mission says so."""
     if len(model.providers) == 1:
-        raise EngineUnavailable(f"{works.why} (and the mission names no other provider)")
+        raise EngineUnavailable(f"{no_compiler.why} (and the mission names no other provider)")
 
 
-def _served_by(model: Model) -> list[str]:
+def served_by(model: Model) -> list[str]:
     """ONNX Runtime's providers: those named beside the compiled one, or the CPU."""
     return [PROVIDERS[name] for name in model.providers if name != COMPILED] or [PROVIDERS["cpu"]]

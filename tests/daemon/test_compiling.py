@@ -7,6 +7,8 @@ gives engines that compute on a fake GPU; the gate in between is the real one.
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,18 +20,17 @@ import numpy as np
 import pytest
 
 from appliance.config.mission import Model
-from appliance.daemon.compiling import Compiler, Wanted, Works
+from appliance.daemon.compiling import Compiler, Wanted, Works, compiler_for, find_works
+from appliance.daemon.compiling import try_works as try_works_here
 from appliance.daemon.engines import (
     Engine,
     EngineStatus,
     NoCompiler,
     NoEngine,
-    compiler_for,
-    find_works,
+    asks_for_engines,
     load_engines,
     standing_in,
 )
-from appliance.daemon.engines import try_works as try_works_here
 from appliance.daemon.health import status_body
 from appliance.domain import DetectedFrame, Frame
 from appliance.engines.builder import BuildCancelled
@@ -286,7 +287,7 @@ def test_a_machine_that_compiles_nothing_serves_by_what_the_mission_names_beside
     active: ActiveModel, loaded: Any, tmp_path: Path
 ) -> None:
     asked = models("tensorrt", "cpu")
-    found = try_works_here(asked, tmp_path, FakeSlots(active), nothing)  # type: ignore[arg-type]
+    found = try_works_here(tmp_path, FakeSlots(active), nothing)  # type: ignore[arg-type]
     assert isinstance(found, NoCompiler)
     engine = loaded(asked, FakeSlots(active), 1, found)["bright"]
     assert isinstance(engine, Engine)
@@ -296,7 +297,6 @@ def test_a_machine_that_compiles_nothing_serves_by_what_the_mission_names_beside
     assert body["sick"][0].startswith(
         "model bright: no engine: expected an NVIDIA driver; found no libcuda.so.1; onnxruntime"
     )
-    assert compiler_for(asked, {"bright": engine}, found) is None
 
 
 def test_a_mission_that_names_nothing_beside_has_no_engine_there(
@@ -312,23 +312,29 @@ def test_where_engines_are_compiled_onnx_runtime_begins_also_for_a_mission_that_
     active: ActiveModel, loaded: Any, works: FakeWorks
 ) -> None:
     asked = models("tensorrt")
-    engine = loaded(asked, FakeSlots(active), 1, works)["bright"]
+    engine = loaded(asked, FakeSlots(active), 1)["bright"]
     assert isinstance(engine, Engine)
     assert engine.provider.endswith("CPUExecutionProvider")
     compiler = compiler_for(asked, {"bright": engine}, works)
-    assert compiler is not None
     assert compiler.status()[0].state == "waiting"
 
 
-def test_a_mission_that_asks_for_no_engine_looks_for_nothing(tmp_path: Path, active: ActiveModel) -> None:
-    assert try_works_here(models("cpu"), tmp_path, FakeSlots(active), nothing) is None  # type: ignore[arg-type]
+def test_a_mission_that_asks_for_no_engine_loads_nothing_that_builds_them() -> None:
+    assert asks_for_engines(models("cuda", "tensorrt"))
+    assert not asks_for_engines(models("cpu"))
+    code = (
+        "import sys, appliance.cli.run\n"
+        "late = {'appliance.daemon.compiling', 'appliance.engines', 'appliance.reading', 'appliance.recorder'}\n"
+        "assert not late & set(sys.modules), late & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_this_machine_says_what_it_lacks(tmp_path: Path, active: ActiveModel) -> None:
     try:
         find_gpu()
     except EngineUnavailable:
-        found = try_works_here(models("tensorrt"), tmp_path, FakeSlots(active), find_works)  # type: ignore[arg-type]
+        found = try_works_here(tmp_path, FakeSlots(active), find_works)  # type: ignore[arg-type]
         assert isinstance(found, NoCompiler)
         assert "expected" in str(found.why)
     else:
