@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from appliance.errors import ApplianceError
-from hil.devices.device import CannotDo, Device, DeviceTimeout
+from hil.devices.device import CannotDo, Device, DeviceFailed, DeviceTimeout
 from hil.devices.local import APPLIANCE, LocalDevice
 from hil.rig.campaign import Loaded, Trial
 from hil.rig.faults.every import FAULTS
@@ -109,12 +109,22 @@ def tried(
     except CannotDo as e:
         result = _nothing(trial.name, trial.says, Outcome.PASS, str(e), not_run=True)
     except DeviceTimeout as e:
-        result = _nothing(trial.name, trial.says, Outcome.TIMEOUT, str(e), log=ready.device.log("daemon"))
+        result = _nothing(trial.name, trial.says, Outcome.TIMEOUT, str(e), log=_last_words(ready.device))
     except Exception as e:  # noqa: BLE001 - whatever fails in one trial must not take the others' verdicts with it
         why = f"{type(e).__name__}: {e}"
-        result = _nothing(trial.name, trial.says, Outcome.ERROR, why, log=ready.device.log("daemon"))
+        result = _nothing(trial.name, trial.says, Outcome.ERROR, why, log=_last_words(ready.device))
+    finally:
+        ready.device.power_off()
     live.ended(result)
     return result
+
+
+def _last_words(device: Device) -> str:
+    """The daemon's log of a trial that failed, where the device still gives it: why it failed is told without it."""
+    try:
+        return device.log("daemon")
+    except DeviceFailed as e:
+        return f"no log: {e}"
 
 
 def _outfit(device: Device, trial: Trial, program: tuple[str, ...]) -> None:

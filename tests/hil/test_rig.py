@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree as ET
 
 import msgspec
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA87PrivateKey
 
 from appliance.errors import ConfigError, Refused
 from hil.demo.score import Opened
+from hil.devices.device import DeviceTimeout
 from hil.rig.budgets import Limit
 from hil.rig.campaign import Loaded, Trial, load_campaign
 from hil.rig.faults.every import FAULTS
@@ -23,6 +25,7 @@ from hil.rig.reports.html import page
 from hil.rig.reports.junit import junit
 from hil.rig.reports.plot import runs
 from hil.rig.result import Result, Series, TrialResult, read_signed, write_signed
+from hil.rig.run import Prepared, tried
 from hil.rig.sabotage import SABOTAGES
 from hil.rig.sampler import parsed
 from hil.rig.slope import fitted
@@ -133,6 +136,32 @@ def test_the_worst_outcome_wins_and_nothing_done_proves_nothing() -> None:
 
 def test_a_look_at_a_daemon_that_has_just_gone_is_no_sample() -> None:
     assert parsed(0, 1, "process 1\nfds 0\n") is None
+
+
+@pytest.mark.parametrize("gives_its_log", [True, False])
+def test_why_a_trial_failed_is_told_also_where_the_device_gives_no_log(
+    gives_its_log: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def log(part: str) -> str:
+        assert "off" not in done, "a machine that is off has no log"
+        if not gives_its_log:
+            raise DeviceTimeout("it does not answer")
+        return "the daemon's log"
+
+    def hangs(*_: object) -> Record:
+        raise DeviceTimeout("the daemon has not ended")
+
+    monkeypatch.setattr("hil.rig.run.run_trial", hangs)
+    device = SimpleNamespace(log=log, power_off=lambda: done.append("off"))
+    ready = Prepared(device=device, kit=None, world=None, folder=Path())  # type: ignore[arg-type]
+    live = SimpleNamespace(began=done.append, ended=done.append, played=None)
+    loaded = load(CAMPAIGNS / "smoke.toml")
+    told = tried(ready, loaded, loaded.campaign.trials[0], live)  # type: ignore[arg-type]
+    assert (told.outcome, told.why) == (Outcome.TIMEOUT, "the daemon has not ended")
+    assert told.log == ("the daemon's log" if gives_its_log else "no log: it does not answer")
+    assert "off" in done
 
 
 def result() -> Result:
