@@ -56,12 +56,14 @@ def furnish(device: Device, kit: Kit) -> None:
     put_folder(device, kit.made.stick, STICK)
     must(device, "bundle", "trust", "1.root.json", "--unit", device.unit, "--state", STATE)
     must(device, "bundle", "install", STICK, PRODUCT, "--state", STATE)
-    _shell(device, f"cp -a {STATE} {FURNISHED}")
+    _shell(
+        device, f"cp -a {STATE} {FURNISHED} && sync"
+    )  # the power goes, and a machine's disk has only what it was given
 
 
 def refresh(device: Device) -> None:
     """Back to what `furnish` left: nothing of one trial is in the next. Raises DeviceFailed."""
-    _shell(device, f"rm -rf {STATE} recordings inbox && cp -a {FURNISHED} {STATE}")
+    _shell(device, f"rm -rf {STATE} recordings inbox && cp -a {FURNISHED} {STATE} && sync")
     device.put("inbox/.keep", b"")
 
 
