@@ -5,7 +5,7 @@ has named, and never makes a sensed thing disbelieved. A claim of ``count`` n jo
 names a known identity joins that one. "Nothing there" is a miss: it lowers the existence of what was thought to be
 there and has not been seen since. One claim counts once, however often it comes.
 
-Refusals, counted by the caller: ``claim values``, ``time``, ``claim again``, ``claim without place``.
+Refusals, counted by the caller: ``claim values``, ``time``, ``claim without place``.
 """
 
 from __future__ import annotations
@@ -43,7 +43,6 @@ _TOLD_CAP: Final = 7.0
 """Nats of category that all claims together can add to a thing that no sensor has named."""
 _GONE: Final = 0.05
 _MIN_SIGMA_M: Final = 5.0
-_REMEMBERED: Final = 4_096
 
 
 @dataclass(slots=True)
@@ -64,7 +63,6 @@ class Reports:
     def __init__(self, state: State) -> None:
         self._state = state
         self._reported: list[Reported] = []
-        self._seen: dict[tuple[str, int], int] = {}
 
     def take(self, claim: Claim, now_ns: int) -> None:
         """Join, keep as reported, or hold against. Raises `BadRecord` with the reason to count."""
@@ -108,22 +106,8 @@ class Reports:
             raise BadRecord("claim values", f"expected a confidence above 0 and up to 1; found {claim.confidence}")
         settings = self._state.settings
         age_s = (max(self._state.newest_ns, now_ns) - claim.observed_ns) * 1e-9
-        oldest_s = settings.max_lag_s + settings.reported_half_life_s * 4
-        if age_s > oldest_s or age_s < -settings.max_future_s:
+        if age_s > settings.claim_age_s or age_s < -settings.max_future_s:
             raise BadRecord("time", f"a claim of {age_s:.0f} s ago is outside what is remembered")
-        self._forget(now_ns - round((oldest_s + settings.max_future_s) * 1e9))
-        key = (claim.report_id, claim.index)
-        if key in self._seen:
-            raise BadRecord("claim again", f"claim {claim.index} of report {claim.report_id!r} was taken already")
-        self._seen[key] = now_ns
-
-    def _forget(self, before_ns: int) -> None:
-        """Of claims taken before that, a second telling is refused for its age. Each copy of the picture holds them."""
-        while self._seen:
-            key, taken_ns = next(iter(self._seen.items()))
-            if taken_ns >= before_ns and len(self._seen) < _REMEMBERED:
-                return
-            del self._seen[key]
 
     def _placed(self, claim: Claim) -> tuple[Array, Array]:
         assert claim.position is not None

@@ -151,3 +151,8 @@ class FusionSettings:
     def model(self, sensor_id: str) -> SensorModel:
         """How far this sensor can be believed."""
         return self.sensors.get(sensor_id, self.default_sensor)
+
+    @property
+    def claim_age_s(self) -> float:
+        """How old what people tell may be: four half-lives of it beyond what may come late."""
+        return self.max_lag_s + 4.0 * self.reported_half_life_s

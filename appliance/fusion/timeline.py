@@ -29,6 +29,8 @@ from appliance.fusion.state import State
 
 MAX_PLOTS: Final = 20_000
 """In one call; what lies beyond is refused and counted."""
+MAX_TOLD: Final = 4_096
+"""Claims that are remembered, so that one which is told again counts once."""
 CHECKPOINT_S: Final = 10.0
 _WIDEST_NS: Final = 60_000_000_000
 """The log is forgotten by checkpoints: where they lie far apart, it goes in leaps, and holds half as much again."""
@@ -38,6 +40,7 @@ _NS: Final = 1_000_000_000
 _AT: Final = attrgetter("at_ns")
 _OBSERVED: Final = attrgetter("observed_ns")
 _COOPERATIVE: Final = attrgetter("cooperative")
+_CLAIM_ORDER: Final = attrgetter("observed_ns", "report_id", "index")
 
 
 class Event(NamedTuple):
@@ -70,6 +73,7 @@ class Fusion:
         self._checkpoints: list[Checkpoint] = []
         self._newest_ns = 0
         self._untimely: Counter[str] = Counter()
+        self._told: dict[tuple[str, int], int] = {}
         self._late_ns: int | None = None
         """The oldest event that no present has in its place."""
         self._second: Present | None = None
@@ -106,7 +110,8 @@ class Fusion:
         A claim is taken when it is told, and joins what stood there when it was so.
         """
         self._start(now_ns)
-        self._take(Event(max(now_ns, self._newest_ns), Present.observe_claims, (tuple(claims), now_ns), len(claims)))
+        new = tuple(claim for claim in sorted(claims, key=_CLAIM_ORDER) if self._is_new(claim, now_ns))
+        self._take(Event(max(now_ns, self._newest_ns), Present.observe_claims, (new, now_ns), len(new)))
 
     def observe_estimates(self, estimates: Sequence[Estimate], now_ns: int) -> None:
         """What other units believe; an estimate that rests on our own data counts for nothing twice."""
@@ -158,6 +163,24 @@ class Fusion:
                 event.take(present, *event.arguments)
             at_ns = max(at_ns, time_ns)
             yield time_ns, present.entities(time_ns)
+
+    def _is_new(self, claim: Claim, now_ns: int) -> bool:
+        """Whether it was not taken already. A claim is remembered while its time would let it in again, and no longer.
+
+        Here and not in the present, of which there are a dozen copies.
+        """
+        oldest_ns = now_ns - round(self._settings.claim_age_s * _NS)
+        if claim.observed_ns < oldest_ns:
+            return True  # and refused for its age
+        before_ns = oldest_ns - round(self._settings.max_future_s * _NS)
+        while self._told and (self._told[first := next(iter(self._told))] < before_ns or len(self._told) >= MAX_TOLD):
+            del self._told[first]
+        key = (claim.report_id, claim.index)
+        if key in self._told:
+            self._untimely["claim again"] += 1
+            return False
+        self._told[key] = now_ns
+        return True
 
     @property
     def _state(self) -> State:
