@@ -141,7 +141,7 @@ def one_run(kind: Kind, rng: np.random.Generator) -> tuple[float, float, list[tu
         speed_sigma_mps=SPEED_MPS,
     )  # fmt: skip
     sensor = SensorModel(clutter_density_per_m2=1e-12, birth_ratio=100.0)
-    fusion = Fusion(FusionSettings(origin=ORIGIN, motion=motion, default_sensor=sensor, gate=60.0))
+    fusion = Fusion(FusionSettings(origin=ORIGIN, motion=motion, on_foot=motion, default_sensor=sensor, gate=60.0))
     x = np.array([*rng.uniform(-800.0, 800.0, 2), *rng.normal(0.0, SPEED_MPS, 2)])
     q = np.zeros((4, 4))
     predict_cv(np.zeros(4), q, 1.0, NOISE)

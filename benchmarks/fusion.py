@@ -26,9 +26,9 @@ import numpy as np
 
 from appliance.domain import Entity, Geodetic, Identity, Plot
 from appliance.estimation import Sector
-from appliance.fusion import Fusion, FusionSettings, SensorModel, birth_ratio
+from appliance.fusion import Fusion, FusionSettings, Motion, SensorModel, birth_ratio
 from appliance.geodesy import LocalFrame
-from benchmarks import stonesoup_peer
+from benchmarks import people, stonesoup_peer
 from benchmarks.tables import Table
 
 SCENE = Path(__file__).resolve().parents[2] / "shared" / "bench" / "fusion"
@@ -261,6 +261,17 @@ def compare(sizes: Iterable[int]) -> None:
     print(f"\n{missing}" if missing else f"\nStone Soup: {stonesoup_peer.SETTINGS}\n{beside}")
 
 
+def compare_people(seeds: Iterable[int]) -> None:
+    """People on the scene of `people`: moving as everything does, and as people do."""
+    scorer, every = _module("score"), list(seeds)
+    table = Table(["the camera", "people move", *people.NAMES.values()])
+    for numbered, camera in ((False, "gives no numbers"), (True, "numbers whom it sees")):
+        for says, more in (("as all else", {"on_foot": Motion()}), ("on foot", {})):
+            results = [people.run(scorer, seed, numbered=numbered, **more) for seed in every]
+            table.row(camera, says, *people.summary(results))
+    print(f"seeds {every}, mean ± standard deviation\n{table}")
+
+
 def main() -> None:
     """Table of the sizes and seeds that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -270,10 +281,14 @@ def main() -> None:
     parser.add_argument("--by-arrival", action="store_true", help="take late AIS as it comes, not as it was observed")
     parser.add_argument("--shuffle", type=float, default=0.0, metavar="S", help="each look arrives up to S s late")
     parser.add_argument("--told-apart", action="store_true", help="the floor: each target alone, by its own plots")
+    parser.add_argument("--people", action="store_true", help="another scene: people who walk, stand and walk on")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     first, _, last = args.seeds.partition("-")
     seeds = range(int(first), int(last or first) + 1)
+    if args.people:
+        compare_people(seeds)
+        return
     run(5, 1, seconds=12.0)  # compiles
     plain = not (args.by_arrival or args.shuffle or args.told_apart)
     if args.seeds == "335" and plain and not args.json:

@@ -3,7 +3,8 @@
 Not here: arithmetic. A slot is an index into each array of `Bank`; which are in use stands in ``live``, in the order in
 which they began.
 
-Shapes: C slots, M motion models, S sensors, J plots in a look. Seconds count from an epoch that ``fusion`` chose.
+Shapes: C slots, W sets of ways of moving with M motion models each, S sensors, J plots in a look. Seconds count from
+an epoch that ``fusion`` chose.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Bank(NamedTuple):
     x: Array  #: (C, M, 4)
     p: Array  #: (C, M, 4, 4)
     w: Array  #: (C, M)
+    ways: Index  #: (C,) by which set of motion models it moves, 0 at first
     mean: Array  #: (C, 4)
     cov: Array  #: (C, 4, 4)
     time_s: Array  #: (C,)
@@ -89,9 +91,10 @@ class Sight(NamedTuple):
 class Moves(NamedTuple):
     """How things move and how far a plot may lie."""
 
-    noise: Array  #: (M,) m²/s³
-    turns: Array  #: (M,) rad/s
-    rates: Array  #: (M,) per s
+    noise: Array  #: (W, M) m²/s³
+    most_noise: Array  #: (W,) the greatest of each set
+    turns: Array  #: (W, M) rad/s
+    rates: Array  #: (W, M) per s
     gate: float  #: squared Mahalanobis distance
     survival_s: float  #: mean time until a thing leaves for good
     max_log_odds: float
@@ -104,7 +107,7 @@ class Moves(NamedTuple):
 class Rules(NamedTuple):
     """How states begin, when they are believed and when they end."""
 
-    weights: Array  #: (M,) of the motion models, at first
+    weights: Array  #: (W, M) of the motion models, at first
     speed_var: float  #: m²/s² each axis, of a thing seen for the first time
     confirm: float  #: log-odds
     delete: float  #: log-odds
@@ -121,6 +124,7 @@ def make_bank(capacity: int, models: int, sensors: int = 1) -> Bank:
         x=np.zeros((c, m, 4)),
         p=np.zeros((c, m, 4, 4)),
         w=np.zeros((c, m)),
+        ways=np.zeros(c, np.int64),
         mean=np.zeros((c, 4)),
         cov=np.zeros((c, 4, 4)),
         time_s=np.zeros(c),

@@ -197,13 +197,13 @@ def gate(bank: Bank, look: Look, sight: Sight, moves: Moves, t: float, looked: A
     """Which states have a plot near them; what is in view and has none is missed here and now."""
     plots, count_live = look.kind.shape[0], bank.counts[0]
     order, places = _by_east(look)
-    widest, noise = _widest(look, t), moves.noise.max()
+    widest = _widest(look, t)
     rows, seens = np.empty(count_live, np.int64), np.empty(count_live)
     starts, near = np.zeros(count_live + 1, np.int64), np.empty(64 + 8 * plots, np.int64)
     count, used = 0, 0
     for i in range(count_live):
         slot = bank.live[i]
-        rough = _rough(bank, slot, t, noise)
+        rough = _rough(bank, slot, t, moves.most_noise[bank.ways[slot]])
         seen = sight.detection * in_view(rough[0], rough[1], math.sqrt(0.5 * (rough[2] + rough[3])) + 1.0, sight)
         if sight.misses and seen < BLIND:
             continue

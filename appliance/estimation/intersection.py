@@ -54,13 +54,16 @@ def intersect(bank: Bank, slot: int, z: Array, r: Array, t: float, moves: Moves)
     """Bring a state to ``t``, not back, and intersect it with a place known there; whether that told anything new."""
     models = bank.w.shape[1]
     x, p, w = np.empty((models, 4)), np.empty((models, 4, 4)), np.empty(models)
-    dt = t - float(bank.time_s[slot])
-    predict(bank.x[slot], bank.p[slot], bank.w[slot], max(dt, 0.0), moves.noise, moves.turns, moves.rates, x, p, w)
+    dt, ways = t - float(bank.time_s[slot]), int(bank.ways[slot])
+    predict(
+        bank.x[slot], bank.p[slot], bank.w[slot], max(dt, 0.0), moves.noise, moves.turns, moves.rates, x, p, w, ways
+    )  # fmt: skip
     p = 0.5 * (p + np.swapaxes(p, 1, 2))
     mean, cov = np.empty(4), np.empty((4, 4))
     merge(x, p, w, mean, cov)
     if dt < 0.0:  # the place is older: carried on by what is known of the velocity
-        z, r = z - dt * mean[2:], r + dt * dt * cov[2:, 2:] + np.eye(2) * float(moves.noise.max()) * abs(dt) ** 3 / 3.0
+        late = float(moves.most_noise[ways]) * abs(dt) ** 3 / 3.0
+        z, r = z - dt * mean[2:], r + dt * dt * cov[2:, 2:] + np.eye(2) * late
     share = weight(cov, r)
     if share >= 1.0:
         return False

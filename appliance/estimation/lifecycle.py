@@ -12,6 +12,14 @@ from appliance.estimation.gating import fade, remember
 
 
 @compiled
+def choose(bank: Bank, slot: int, ways: int, rules: Rules) -> None:
+    """Let a slot move by this set of ways from here on: each begins from what all together said."""
+    bank.ways[slot] = ways
+    for m in range(rules.weights.shape[1]):
+        bank.x[slot, m], bank.p[slot, m], bank.w[slot, m] = bank.mean[slot], bank.cov[slot], rules.weights[ways, m]
+
+
+@compiled
 def place(bank: Bank, slot: int, look: Look, j: int, rules: Rules, log_odds: float) -> None:
     """Set a slot to plot ``j``: its own position and velocity, or velocity zero ± the prior."""
     bank.mean[slot, :2] = look.z[j]
@@ -22,8 +30,7 @@ def place(bank: Bank, slot: int, look: Look, j: int, rules: Rules, log_odds: flo
     if look.velocity_var[j] > 0.0:
         bank.mean[slot, 2:] = look.velocity[j]
         bank.cov[slot, 2, 2] = bank.cov[slot, 3, 3] = look.velocity_var[j]
-    for m in range(rules.weights.shape[0]):
-        bank.x[slot, m], bank.p[slot, m], bank.w[slot, m] = bank.mean[slot], bank.cov[slot], rules.weights[m]
+    choose(bank, slot, bank.ways[slot], rules)
     bank.time_s[slot] = bank.odds_s[slot] = look.time_s[j]
     bank.log_odds[slot], bank.past_next[slot] = log_odds, 0
     bank.held_s[slot] = bank.kept_s[slot] = NEVER
@@ -42,6 +49,7 @@ def begin(bank: Bank, look: Look, j: int, rules: Rules, log_odds: float) -> int:
     bank.counts[0], bank.counts[1] = count + 1, spare - 1
     bank.confirmed[slot] = log_odds >= rules.confirm
     bank.looked[:, slot] = NEVER
+    bank.ways[slot] = 0
     place(bank, slot, look, j, rules, log_odds)
     return int(slot)
 

@@ -105,12 +105,12 @@ def _rate_log_likelihood(x: Array, p: Array, look: Look, j: int, speed_var: floa
 
 @inlined
 def _mixture(
-    x: Array, p: Array, w: Array, look: Look, j: int, dt: float, moves: Moves, widest: float, logs: Array
-) -> float:
+    x: Array, p: Array, w: Array, look: Look, j: int, dt: float, moves: Moves, ways: int, widest: float, logs: Array
+) -> float:  # fmt: skip
     """Log-likelihood of the mixture; −inf where all models are beyond ``widest``. ``logs`` (M,) is scratch."""
     nearest, best = np.inf, -np.inf
     for m in range(w.shape[0]):
-        distance, value = _pair_log_likelihood(x[m], p[m], look, j, dt, moves.noise[m], moves.speed_var)
+        distance, value = _pair_log_likelihood(x[m], p[m], look, j, dt, moves.noise[ways, m], moves.speed_var)
         nearest = min(nearest, distance)
         logs[m] = value + math.log(w[m])
         best = max(best, logs[m])
@@ -167,9 +167,11 @@ def _apply(bank: Bank, slot: int, t: float, look: Look, j: int, moves: Moves, pr
     """Put the predicted state of row ``i``, updated with plot ``j``, into the bank."""
     bank.x[slot], bank.p[slot], bank.w[slot] = predicted.x[i], predicted.p[i], predicted.w[i]
     at = max(t, bank.time_s[slot])
-    logs, work = predicted.logs, predicted.work
+    logs, work, ways = predicted.logs, predicted.work, bank.ways[slot]
     for m in range(logs.shape[0]):
-        logs[m] = _update_model(bank.x[slot, m], bank.p[slot, m], look, j, look.time_s[j] - at, moves.noise[m], work)
+        logs[m] = _update_model(
+            bank.x[slot, m], bank.p[slot, m], look, j, look.time_s[j] - at, moves.noise[ways, m], work
+        )
     reweigh(bank.w[slot], logs)
     merge(bank.x[slot], bank.p[slot], bank.w[slot], bank.mean[slot], bank.cov[slot])
     bank.time_s[slot] = at
@@ -181,20 +183,20 @@ def _score(bank: Bank, gated: Gated, t: float, look: Look, moves: Moves, sensor:
     """Predict each gated state to the look; list its pairs that gain over its being missed."""
     size = gated.near.shape[0]
     pairs = Pairs(np.zeros(gated.starts.shape[0], np.int64), np.empty(size, np.int64), np.empty(size), np.empty(size))
-    ahead = no_steps(bank.w.shape[1])
+    ahead = no_steps(moves.noise.shape[0], moves.noise.shape[1])
     used = 0
     for i in range(gated.rows.shape[0]):
         slot = gated.rows[i]
-        x, p, w = predicted.x[i], predicted.p[i], predicted.w[i]
-        prepare(max(t - bank.time_s[slot], 0.0), moves.noise, moves.turns, moves.rates, ahead)
-        advance(bank.x[slot], bank.p[slot], bank.w[slot], ahead, x, p, w, predicted.logs)
+        x, p, w, ways = predicted.x[i], predicted.p[i], predicted.w[i], bank.ways[slot]
+        prepare(max(t - bank.time_s[slot], 0.0), moves.noise, moves.turns, moves.rates, ahead, ways)
+        advance(bank.x[slot], bank.p[slot], bank.w[slot], ahead, ways, x, p, w, predicted.logs)
         at = max(t, bank.time_s[slot])
         exists = 1.0 / (1.0 + math.exp(-bank.log_odds[slot]))
         base = math.log(max(exists, 1e-12)) - math.log(1.0 - min(exists * gated.seen[i], 0.999))
         seen_log = math.log(max(gated.seen[i], LEAST_SEEN))
         for k in range(gated.starts[i], gated.starts[i + 1]):
             j = gated.near[k]
-            llr = _pair(slot, x, p, w, look, j, look.time_s[j] - at, moves, predicted.logs) + seen_log
+            llr = _pair(slot, x, p, w, look, j, look.time_s[j] - at, moves, ways, predicted.logs) + seen_log
             gain = llr + base + _bonus(bank, slot, look, j, moves.conflict, sensor)
             if gain > 0.0:
                 pairs.columns[used], pairs.gains[used], pairs.llrs[used] = j, gain, llr
@@ -204,12 +206,14 @@ def _score(bank: Bank, gated: Gated, t: float, look: Look, moves: Moves, sensor:
 
 
 @inlined
-def _pair(slot: int, x: Array, p: Array, w: Array, look: Look, j: int, dt: float, moves: Moves, logs: Array) -> float:
+def _pair(
+    slot: int, x: Array, p: Array, w: Array, look: Look, j: int, dt: float, moves: Moves, ways: int, logs: Array
+) -> float:  # fmt: skip
     """Log-likelihood of plot ``j`` over clutter's, were the state seen for sure; −inf outside the gate."""
     if dt < -moves.retrodict_s:
         return -np.inf
     widest = moves.gate * (look.lock_gate if look.lock[j] == slot else 1.0)
-    return float(_mixture(x, p, w, look, j, dt, moves, widest, logs) - look.log_density[look.kind[j]])
+    return float(_mixture(x, p, w, look, j, dt, moves, ways, widest, logs) - look.log_density[look.kind[j]])
 
 
 @compiled

@@ -51,6 +51,7 @@ _PRIOR: Final = _prior()
 _HOLDS: Final = np.array([[float(said != UNKNOWN and is_a(atom, said)) for atom in CATEGORIES] for said in CATEGORIES])
 _ROOTS: Final = tuple(name for name in CATEGORIES if "/" not in name)
 _KINDS: Final = {root: tuple(name for name in CATEGORIES if name.startswith(root + "/")) for root in _ROOTS}
+_BRANCHES: Final = np.array([[float(is_a(atom, root)) for atom in CATEGORIES] for root in _ROOTS])
 _UNDER: Final = {name: tuple(i for i, atom in enumerate(CATEGORIES) if is_a(atom, name)) for name in CATEGORIES}
 """Which atoms count for a name; looked up for every entity at every telling, so it is not worked out there."""
 _MASS: Final = np.maximum(_HOLDS @ _PRIOR, 1e-12)
@@ -101,6 +102,12 @@ def best(weights: Weights) -> str:
         if mass[kind] > 0.5 * mass[root]:
             return kind
     return root
+
+
+def most_probably(logs: Weights, root: str) -> bool:
+    """Whether ``root`` is the heaviest branch."""
+    branches = _BRANCHES @ distribution(logs)
+    return _ROOTS[int(branches.argmax())] == root
 
 
 def as_mapping(weights: Weights) -> dict[str, float]:

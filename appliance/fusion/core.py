@@ -7,15 +7,16 @@ state is *called* and what it rests on is kept by ``fusion.py`` beside it, by sl
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from appliance.estimation import lifecycle
 from appliance.estimation.bank import NEVER, NONE, Bank, Index, Look, Moves, Rules, Sight, grown, make_bank
-from appliance.estimation.gaussian import STANDING, Array
+from appliance.estimation.gaussian import MANOEUVRE_S, STANDING, Array
 from appliance.estimation.scan import Outcome, scan, step
-from appliance.fusion.settings import FusionSettings, SensorModel
+from appliance.fusion.settings import FusionSettings, Motion, SensorModel
 from appliance.geodesy import LocalFrame
 
 _FIRST_CAPACITY = 64
@@ -24,6 +25,8 @@ MAX_SENSORS = 256
 _LOST = 1.6
 """A state that nobody believed yet ends when a look has taken so much from its log-odds: one miss at 0.8."""
 _NOBODY = np.empty(0, np.int64)
+_VELOCITY_KEPT_S = 60.0
+"""The doubt about a velocity stops growing after so long."""
 
 
 class Core:
@@ -31,10 +34,13 @@ class Core:
 
     def __init__(self, settings: FusionSettings) -> None:
         motion = settings.motion
+        sets = motion, _as_many(settings.on_foot, len(motion.stands))
+        stands = np.array([ways.stands for ways in sets])
         self.moves = Moves(
-            noise=np.array(motion.noise_m2ps3),
-            turns=np.where(motion.stands, STANDING, motion.turns_radps),
-            rates=np.array(motion.rates_per_s),
+            noise=np.array([ways.noise_m2ps3 for ways in sets]),
+            most_noise=np.array([max(ways.noise_m2ps3) for ways in sets]),
+            turns=np.where(stands, STANDING, [ways.turns_radps for ways in sets]),
+            rates=np.array([ways.rates_per_s for ways in sets]),
             gate=settings.gate,
             survival_s=settings.survival_s,
             max_log_odds=settings.max_log_odds,
@@ -43,10 +49,10 @@ class Core:
             retrodict_s=settings.retrodict_s,
             speed_var=motion.speed_sigma_mps**2,
         )
-        self.shaking = np.where(motion.stands, 0.0, self.moves.noise)
-        """(M,) acceleration density of each way of moving; what stands has none."""
+        self._shaking = np.where(stands, 0.0, self.moves.noise)
+        """(W, M) acceleration density of each way of moving; what stands has none."""
         self._rules = Rules(
-            weights=np.array(motion.first_weights),
+            weights=np.array([ways.first_weights for ways in sets]),
             speed_var=motion.speed_sigma_mps**2,
             confirm=settings.confirm_log_odds,
             delete=_least_log_odds(settings),
@@ -96,6 +102,26 @@ class Core:
         """Begin a living slot anew at the look's only plot."""
         lifecycle.place(self.bank, slot, look, 0, self._rules, log_odds)
 
+    def walks(self, slot: int, on_foot: bool) -> None:
+        """Whether a living slot moves as people do, from here on."""
+        if self.bank.ways[slot] != on_foot:
+            lifecycle.choose(self.bank, slot, int(on_foot), self._rules)
+
+    def ahead(self, slots: Index, t: float) -> tuple[Array, Array]:
+        """Means (S, 4) and covariances (S, 4, 4) of ``slots`` at ``t``, each not before its own time."""
+        bank, noise = self.bank, self._shaking[self.bank.ways[slots]]
+        mean, cov = bank.mean[slots], bank.cov[slots]
+        dt = np.maximum(t - bank.time_s[slots], 0.0)
+        q = sum((bank.w[slots, k] * noise[:, k] for k in range(noise.shape[1])), np.zeros(len(slots)))
+        step, wide = dt[:, None], dt[:, None, None]
+        mean[:, :2] += step * mean[:, 2:]
+        cov[:, :2, :2] += wide * (cov[:, :2, 2:] + cov[:, 2:, :2]) + wide * wide * cov[:, 2:, 2:]
+        shaken = q * dt * np.minimum(dt, MANOEUVRE_S) ** 2 / 3.0
+        slower = q * np.minimum(dt, _VELOCITY_KEPT_S)
+        for axis, grow in ((0, shaken), (1, shaken), (2, slower), (3, slower)):
+            cov[:, axis, axis] += grow
+        return mean, cov
+
     def end(self, t: float) -> Index:
         """Fade all to ``t`` and free the slots that are not to be kept; their numbers stand until one begins there."""
         gone = np.empty(self.bank.counts[0], np.int64)
@@ -124,6 +150,22 @@ class Core:
     def _make_room(self, count: int) -> None:
         while self.bank.counts[1] < count:
             self.bank = grown(self.bank, 2 * len(self.bank.time_s), len(self.bank.looked))
+
+
+def _as_many(motion: Motion, count: int) -> Motion:
+    """The same ways of moving in ``count`` numbers: the last one several times."""
+    more = count - len(motion.stands)
+    if more == 0:
+        return motion
+    weights = np.array(motion.first_weights + motion.first_weights[-1:] * more)
+    return replace(
+        motion,
+        noise_m2ps3=motion.noise_m2ps3 + motion.noise_m2ps3[-1:] * more,
+        turns_radps=motion.turns_radps + motion.turns_radps[-1:] * more,
+        rates_per_s=motion.rates_per_s + motion.rates_per_s[-1:] * more,
+        first_weights=tuple((weights / weights.sum()).tolist()),
+        stands=motion.stands + motion.stands[-1:] * more,
+    )
 
 
 def _least_log_odds(settings: FusionSettings) -> float:

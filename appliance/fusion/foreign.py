@@ -150,6 +150,7 @@ class Foreign:
             evidence = categories.log_evidence(estimate.categories)
             if first and evidence is not None:
                 dossier.weigh(estimate.sensor_id, evidence)
+                state.move_by_kind(slot)
         if bank.log_odds[slot] >= 0.0:  # the other unit has confirmed it; half is what is told as confirmed here
             state.core.confirmed[slot] = True
         for identity in estimate.identities:

@@ -89,6 +89,19 @@ Not the default: where people come and go through one door, the next one in is t
 out of sight."""
 
 
+ON_FOOT: Final = Motion(
+    noise_m2ps3=(0.05, 1.0, 0.02, 0.02),
+    turns_radps=(0.0, 0.0, 0.0, 0.0),
+    rates_per_s=(0.03, 0.3, 0.05, 0.05),
+    first_weights=(0.5, 0.2, 0.15, 0.15),
+    stands=(False, False, True, True),
+)
+"""People walk straight on, in any way at all, or stand: where others turn left or right, twice the same.
+
+Whoever stands is held to walk off sooner than people do: held to stay for minutes, one who sets off is told behind
+himself, and too surely, for seconds."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FusionSettings:
     """Everything that `Fusion` is told. ``sensors`` is by sensor_id; others get ``default_sensor``."""
@@ -98,6 +111,8 @@ class FusionSettings:
     sensors: Mapping[str, SensorModel] = field(default_factory=dict)
     default_sensor: SensorModel = field(default_factory=SensorModel)
     motion: Motion = field(default_factory=Motion)
+    on_foot: Motion = ON_FOOT
+    """How those move who are most probably people; in no more ways than ``motion``."""
     gate: float = 16.0
     """Squared Mahalanobis distance in two dimensions: one true plot in 3,000 falls outside."""
     confirm_log_odds: float = 3.0
@@ -147,6 +162,11 @@ class FusionSettings:
     dispute_distance_m: float = 300.0
     """An identity that moves farther than this between two things that are both seen is a dispute, not a correction."""
     observed_within_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        ways, most = len(self.on_foot.stands), len(self.motion.stands)
+        if ways > most:
+            raise ValueError(f"on_foot: expected no more ways of moving than motion has, {most}; found {ways}")
 
     def model(self, sensor_id: str) -> SensorModel:
         """How far this sensor can be believed."""

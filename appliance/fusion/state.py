@@ -13,7 +13,8 @@ import numpy as np
 
 from appliance.domain import Identity, Plot
 from appliance.estimation.bank import HISTORY, NONE
-from appliance.estimation.gaussian import MANOEUVRE_S, Array
+from appliance.estimation.gaussian import Array
+from appliance.fusion.categories import most_probably
 from appliance.fusion.core import Core
 from appliance.fusion.dossier import Dossier
 from appliance.fusion.identity import IdentityBook
@@ -121,7 +122,14 @@ class State:
         dossier = self.dossiers[slot]
         other = self.dossiers[runner_up].entity_id if runner_up != NONE and runner_up in self.dossiers else ""
         dossier.note(plot, llr, other, self.model(plot.sensor_id).category_weight)
+        if plot.categories:
+            self.move_by_kind(slot)
         self._carry_tracklets(slot, plot)
+
+    def move_by_kind(self, slot: int) -> None:
+        """Let the slot's entity move as its kind does, by what sensors say: people stand, too."""
+        sensed = self.dossiers[slot].sensed
+        self.core.walks(slot, sensed is not None and most_probably(sensed, "person"))
 
     def _carry_tracklets(self, slot: int, plot: Plot) -> None:
         for identity in plot.identities:
@@ -169,7 +177,8 @@ class State:
         """Where the thing was or will be at ``t``: (east, north), covariance (2, 2); None long before it was seen."""
         bank = self.core.bank
         if t >= bank.time_s[slot]:
-            return self._ahead(slot, t)
+            mean, cov = self.core.ahead(np.array([slot]), t)
+            return mean[0, :2], cov[0, :2, :2]
         rows = self._past(slot)
         after = int(np.searchsorted(rows[:, 0], t))
         if after == 0:
@@ -204,14 +213,6 @@ class State:
         bank = self.core.bank
         c = bank.cov[slot]
         return np.array([bank.time_s[slot], *bank.mean[slot], c[0, 0], c[0, 1], c[1, 1]])
-
-    def _ahead(self, slot: int, t: float) -> tuple[Array, Array]:
-        bank = self.core.bank
-        mean, cov, dt = bank.mean[slot], bank.cov[slot], t - float(bank.time_s[slot])
-        q = float(bank.w[slot] @ self.core.shaking)
-        spread = cov[:2, :2] + dt * (cov[:2, 2:] + cov[2:, :2]) + dt * dt * cov[2:, 2:]
-        spread = spread + np.eye(2) * q * dt * min(dt, MANOEUVRE_S) ** 2 / 3.0
-        return mean[:2] + dt * mean[2:], spread
 
 
 def _shifted(row: Array, dt: float) -> tuple[Array, Array]:

@@ -16,14 +16,12 @@ import numpy as np
 
 from appliance.domain import Entity, EntityStatus, Geodetic
 from appliance.estimation.bank import Index
-from appliance.estimation.gaussian import MANOEUVRE_S, Array
+from appliance.estimation.gaussian import Array
 from appliance.fusion.categories import Weights, as_mapping, best, distribution, nothing_known
 from appliance.fusion.dossier import Dossier, Words
 from appliance.fusion.state import State
 
 EARTH_DIAMETER_M = 12_742_000.0
-_VELOCITY_KEPT_S = 60.0
-"""The doubt about a velocity stops growing after so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,7 @@ def told(state: State, now_ns: int) -> list[Entity]:
     t = state.seconds(now_ns)
     slots, living = _living(state, t)
     late = [entry for entry in state.deleted if 0.0 <= t - entry[0] <= state.settings.deleted_hold_s]
-    mean, cov = ahead(state, slots, t)
+    mean, cov = state.core.ahead(slots, t)
     return [
         *written_down(state, living, mean, cov),
         *written_down(
@@ -85,22 +83,6 @@ def _status(state: State, dossier: Dossier, unseen_s: float) -> EntityStatus:
         usual_s = dossier.interval_s or state.settings.default_sensor.reporting_interval_s
         patience_s = max(patience_s, 3.0 * min(max(usual_s, 10.0), 360.0))
     return "coasting" if unseen_s > patience_s else "confirmed"
-
-
-def ahead(state: State, slots: Index, t: float) -> tuple[Array, Array]:
-    """Means (S, 4) and covariances (S, 4, 4) of ``slots`` at ``t``, each not before its own time."""
-    bank, noise = state.core.bank, state.core.shaking
-    mean, cov = bank.mean[slots], bank.cov[slots]
-    dt = np.maximum(t - bank.time_s[slots], 0.0)
-    q = sum((bank.w[slots, k] * noise[k] for k in range(len(noise))), np.zeros(len(slots)))
-    step, wide = dt[:, None], dt[:, None, None]
-    mean[:, :2] += step * mean[:, 2:]
-    cov[:, :2, :2] += wide * (cov[:, :2, 2:] + cov[:, 2:, :2]) + wide * wide * cov[:, 2:, 2:]
-    shaken = q * dt * np.minimum(dt, MANOEUVRE_S) ** 2 / 3.0
-    slower = q * np.minimum(dt, _VELOCITY_KEPT_S)
-    for axis, grow in ((0, shaken), (1, shaken), (2, slower), (3, slower)):
-        cov[:, axis, axis] += grow
-    return mean, cov
 
 
 def written_down(state: State, standing: Sequence[Standing], mean: Array, cov: Array) -> list[Entity]:

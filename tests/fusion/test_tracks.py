@@ -170,13 +170,14 @@ def test_slant_range_and_elevation_give_the_place_below_and_the_height(world: An
     assert abs(entity.position.altitude_m - 1000.2) < 0.5
 
 
-def test_the_order_of_plots_in_one_look_changes_nothing(world: Any) -> None:
+@pytest.mark.parametrize("kind", [{}, {"person": 0.9}], ids=["things", "people"])
+def test_the_order_of_plots_in_one_look_changes_nothing(world: Any, kind: dict[str, float]) -> None:
     looks = []
     for k in range(1, 16):
         t = k * SECOND
         things = [(500, 500 + 5 * k), (560, 500 + 5 * k), (-2000, 100)]
         plots = [world.radar(*at, t, f"{i}") for i, at in enumerate(things)] + world.clutter(t, 8)
-        looks.append((t, plots))
+        looks.append((t, [dataclasses.replace(plot, categories=kind) for plot in plots]))
     results = []
     for shuffle in (False, True):
         fusion = world.fusion()
@@ -185,6 +186,7 @@ def test_the_order_of_plots_in_one_look_changes_nothing(world: Any) -> None:
             given_plots = [plots[i] for i in rng.permutation(len(plots))] if shuffle else plots
             fusion.observe_plots("radar", t, given_plots, t)
         results.append(repr(fusion.entities(15 * SECOND)))
+        assert bool(fusion._state.core.bank.ways.max()) == bool(kind)
     assert results[0] == results[1]
 
 
@@ -312,7 +314,10 @@ def _plots(draw: Any) -> Plot:
         identities=draw(st.sampled_from([(), (Identity(kind="mmsi", value="235000001"),),
                                          (Identity(kind="tracklet", value="eo:1"),),
                                          (Identity(kind="mmsi", value="x"),)])),
-        categories=draw(st.dictionaries(st.sampled_from([*CATEGORIES, "nonsense"]), _NUMBER, max_size=3)),
+        categories=draw(
+            st.dictionaries(st.sampled_from([*CATEGORIES, "nonsense"]), _NUMBER, max_size=3)
+            | st.sampled_from([{"person": 0.9}, {"person": 0.9}, {"vehicle/car": 0.9}])
+        ),
         velocity_mps=draw(st.sampled_from([None, (1.0, math.nan), (3.0, -2.0), (1e9, 0.0)])),
         velocity_variance_m2ps2=draw(st.sampled_from([None, 1.0, -1.0, math.nan])),
         altitude_m=draw(st.sampled_from([None, math.nan, 50.0])),
@@ -346,6 +351,10 @@ def test_no_input_makes_a_nan_or_breaks_a_covariance(world: Any, looks: list[lis
             assert is_positive_definite(entity.velocity_covariance_m2ps2)
             carried += entity.identities if entity.status != "deleted" else ()
         assert len(carried) == len(set(carried))
+        bank = fusion._state.core.bank
+        for slot in fusion._state.core.live.tolist():
+            assert bank.w[slot].sum() == pytest.approx(1.0)
+            assert all(is_positive_definite(p) for p in bank.p[slot])
 
 
 @pytest.mark.parametrize("ratio", [0.1, 0.01])
