@@ -140,7 +140,8 @@ class _Handover:
 
     def __init__(self, stopping: Callable[[], bool]) -> None:
         self._stopping = stopping
-        self._arrivals: queue.SimpleQueue[tuple[Observation, threading.Event]] = queue.SimpleQueue()
+        # Not SimpleQueue: where a signal's handler ends after its time-out, CPython's then waits for ever.
+        self._arrivals: queue.Queue[tuple[Observation, threading.Event]] = queue.Queue()
         self._through = threading.Event()
         self.ended = threading.Event()
         self.deserted = threading.Event()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections import deque
@@ -121,6 +123,27 @@ def test_what_was_taken_from_a_stream_still_comes_when_asked_to_stop() -> None:
     stop.set()
     came += [observation for observation, _ in order]
     assert len([o for o in came if o is not None]) == sum(stream.taken for stream in streams)
+
+
+def test_an_order_to_stop_that_comes_while_nothing_does_ends_it() -> None:
+    """A signal whose handler ends after the wait should have: the main thread must not wait for ever."""
+    code = """
+import os, signal, threading, time
+from appliance.pipeline.intake import live_order
+
+class Silent:
+    name, ended = "silent", False
+    def take(self, timeout_s):
+        time.sleep(0.01)
+
+stop = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: (stop.set(), time.sleep(0.2)))
+order = live_order([Silent()], stop.is_set, lambda _: 7, idle_s=0.1)
+next(order)
+threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)).start()
+list(order)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
 
 
 def test_carriers_end_when_nobody_comes_for_what_they_hold() -> None:
