@@ -11,12 +11,10 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Final
 
@@ -194,8 +192,10 @@ def _assemble(root: Path, overlay: bytes, say: Callable[[str], None]) -> None:
     command = root / PROGRAM / "bin" / "appliance"
     command.write_text(f"#!/{PROGRAM}/bin/python\nfrom appliance.cli import main\n\nmain()\n", encoding="utf-8")
     command.chmod(0o755)
-    with tarfile.open(fileobj=BytesIO(overlay)) as archive:
-        archive.extractall(root, filter="tar")
+    unpacked = root.parent / "overlay.tar"
+    unpacked.write_bytes(overlay)
+    run(["tar", "-xf", unpacked, "-C", root])  # as its README says; Debian 12's tarfile knows no filters
+    unpacked.unlink()
     _virtual(root)
     say("settled")
     run(["chroot", root, "/usr/lib/edge-appliance/settle", "--image"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import re
@@ -41,8 +40,8 @@ def laid(templates: Path, tmp_path: Path) -> Callable[[str], Path]:
 
     def lay(kind: str) -> Path:
         files = render(parse_device(device_text(templates, kind).encode(), kind), templates)
-        with tarfile.open(fileobj=io.BytesIO(pack(files))) as archive:
-            archive.extractall(tmp_path / kind, filter="tar")
+        (tmp_path / kind).mkdir(exist_ok=True)
+        subprocess.run(["tar", "-x", "-C", tmp_path / kind], check=True, input=pack(files))
         return tmp_path / kind
 
     return lay
