@@ -19,7 +19,7 @@ class Frozen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sample(Frozen, frozen=True, kw_only=True):
-    """One look. Bytes are summed over the daemon and its children; ``own_bytes`` are shared with nobody (USS)."""
+    """One look, summed over the daemon and its children; ``own_bytes`` they have written and share with nobody."""
 
     at_ns: int
     pid: int

@@ -40,7 +40,8 @@ def parsed(at_ns: int, pid: int, text: str) -> Sample | None:
     return Sample(
         at_ns=at_ns,
         pid=pid,
-        own_bytes=round((sums.get("Private_Clean:", 0.0) + sums.get("Private_Dirty:", 0.0)) * _KIB),
+        # Not Private_Clean: 70 MB of libraries are "private" until any other program on the machine maps them too.
+        own_bytes=round((sums.get("Private_Dirty:", 0.0) + sums.get("Swap:", 0.0)) * _KIB),
         resident_bytes=round(sums["Rss:"] * _KIB),
         fds=round(sums.get("fds", 0.0)),
         threads=round(sums.get("threads", 0.0)),

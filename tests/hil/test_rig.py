@@ -138,6 +138,16 @@ def test_a_look_at_a_daemon_that_has_just_gone_is_no_sample() -> None:
     assert parsed(0, 1, "process 1\nfds 0\n") is None
 
 
+def test_libraries_that_a_neighbour_lets_go_are_no_growth() -> None:
+    def look(clean_kb: int) -> str:
+        return f"process 1\nRss: 300000 kB\nPrivate_Clean: {clean_kb} kB\nPrivate_Dirty: 200000 kB\nSwap: 10 kB\n"
+
+    alone, beside = parsed(0, 1, look(70_000)), parsed(0, 1, look(0))
+    assert alone is not None
+    assert beside is not None
+    assert alone.own_bytes == beside.own_bytes == 200_010 * 1024
+
+
 @pytest.mark.parametrize("gives_its_log", [True, False])
 def test_why_a_trial_failed_is_told_also_where_the_device_gives_no_log(
     gives_its_log: bool, monkeypatch: pytest.MonkeyPatch
