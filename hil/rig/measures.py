@@ -270,7 +270,7 @@ def _last_lap(record: Record, trial: Trial, *, settled: bool) -> tuple[int, floa
 
 
 def memory_slope(record: Record, trial: Trial) -> Value:
-    """MB an hour of memory that it has written and shares with nobody, after warm-up; the upper end of its 95 % interval in words."""
+    """MB an hour of memory that it has written and shares with nobody, after warm-up; its 95 % interval in words."""
     return _slope(record, trial, lambda sample: sample.own_bytes / 1e6, "MB/h")
 
 

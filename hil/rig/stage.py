@@ -56,9 +56,8 @@ def furnish(device: Device, kit: Kit) -> None:
     put_folder(device, kit.made.stick, STICK)
     must(device, "bundle", "trust", "1.root.json", "--unit", device.unit, "--state", STATE)
     must(device, "bundle", "install", STICK, PRODUCT, "--state", STATE)
-    _shell(
-        device, f"cp -a {STATE} {FURNISHED} && sync"
-    )  # the power goes, and a machine's disk has only what it was given
+    # The power goes after this, and a machine's disk has only what it was given.
+    _shell(device, f"cp -a {STATE} {FURNISHED} && sync")
 
 
 def refresh(device: Device) -> None:
