@@ -15,7 +15,8 @@ from typing import Final
 
 from appliance.bundles.release import MANIFEST_FILE, Role
 from appliance.errors import UsageError
-from appliance.slots.verify import Progress, Verified, no_progress
+from appliance.slots.checks import Progress, no_progress
+from appliance.slots.verify import Verified
 from export import golden as goldens
 from export import media, repository, sbom, staging
 from export.repository import Repository

@@ -19,7 +19,8 @@ from appliance.bundles.policy import EVERY_UNIT
 from appliance.bundles.release import RELEASE_FILE, Release, parse_release
 from appliance.errors import UsageError
 from appliance.slots import Slots
-from appliance.slots.verify import Check, Progress, Verified, no_progress
+from appliance.slots.checks import Check, Progress, no_progress
+from appliance.slots.verify import Verified
 from export.keys import CryptoSigner, load_signer
 from export.repository import Repository, seal
 from export.staging import Stage, load_stage

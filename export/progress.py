@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Task, TaskID, TaskProgressColumn, TextColum
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from appliance.slots.verify import Progress, no_progress
+from appliance.slots.checks import Progress, no_progress
 
 __all__ = ["Progress", "no_progress", "plain", "shown"]
 

@@ -29,7 +29,7 @@ from cyclonedx.schema import OutputFormat, SchemaVersion
 from appliance.bundles.manifest import Manifest, parse_manifest
 from appliance.bundles.release import MANIFEST_FILE, Role
 from appliance.errors import UsageError
-from appliance.slots.verify import digest_file
+from appliance.slots.disk import digest_file
 from export.facts import Facts, facts_of
 
 SBOM_FILE: Final = "sbom.json"

@@ -35,8 +35,7 @@ from appliance.bundles.release import (
 )
 from appliance.bundles.tuf7 import Metadata, Root, TargetFile, Targets
 from appliance.errors import IdentityRefused, UsageError
-from appliance.slots.disk import mapped
-from appliance.slots.verify import digest_file
+from appliance.slots.disk import digest_file, mapped
 from export.keys import load_signer
 from export.repository import Repository, expiry
 

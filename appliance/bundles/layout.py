@@ -1,4 +1,4 @@
-"""Where everything lies on a stick: names only.
+"""Where everything lies on a stick, and how long metadata may be: names and bounds only.
 
     m/1.root.json … m/K.root.json   every root version
     m/timestamp.json   m/N.snapshot.json   m/N.targets.json   m/N.<integrator>.json
@@ -18,6 +18,11 @@ TARGETS: Final = "t"
 MAX_NAME: Final = 256
 #: Far more than 64 roots, 64 roles and 64 files of a few dozen products.
 MAX_MEMBERS: Final = 8192
+#: ML-DSA-87 (FIPS 204): 4627 bytes of signature, 2592 of public key. A root with 64 keys still fits.
+MAX_ROOT_BYTES: Final = 512 * 1024
+MAX_TIMESTAMP_BYTES: Final = 32 * 1024
+MAX_SNAPSHOT_BYTES: Final = 256 * 1024
+MAX_TARGETS_BYTES: Final = 2 * 1024 * 1024
 
 
 def root_name(version: int) -> str:

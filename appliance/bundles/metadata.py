@@ -22,11 +22,6 @@ KEY_TYPE: Final = "ml-dsa"
 KEY_SCHEME: Final = "ml-dsa-87/1"
 HASH: Final = "sha384"
 
-#: ML-DSA-87 (FIPS 204): 4627 bytes of signature, 2592 of public key. A root with 64 keys still fits.
-MAX_ROOT_BYTES: Final = 512 * 1024
-MAX_TIMESTAMP_BYTES: Final = 32 * 1024
-MAX_SNAPSHOT_BYTES: Final = 256 * 1024
-MAX_TARGETS_BYTES: Final = 2 * 1024 * 1024
 MAX_ROOT_ROTATIONS: Final = 64
 MAX_DELEGATIONS: Final = 8
 

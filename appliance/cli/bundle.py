@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from appliance.bundles.metadata import MAX_ROOT_BYTES
+from appliance.bundles.layout import MAX_ROOT_BYTES
 from appliance.bundles.release import Release
 from appliance.cli.output import errors, note, print_json, print_line
 from appliance.cli.places import STATE
 from appliance.errors import UsageError
 from appliance.host.files import read_at_most
-from appliance.slots import Slots
-from appliance.slots import verify as slots_verify
+from appliance.slots import Slots, checks
 from appliance.slots.inspect import inspect as inspect_media
-from appliance.slots.verify import Check, Verified
+from appliance.slots.verify import Verified, describe
 from appliance.slots.views import ActiveModel, Installed
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def trust(
     if json:
         print_json({"unit": unit, "groups": group, "root_keys": signers.keys, "threshold": signers.threshold})
     else:
-        print_line(f"trusted: {slots_verify.describe(signers)}")
+        print_line(f"trusted: {describe(signers)}")
         print_line(f"this device is {unit or 'unnamed'}" + (f", of {', '.join(group)}" if group else ""))
 
 
@@ -175,20 +174,20 @@ def confirm(product: Product, *, state: State = STATE, json: Json = False) -> No
     _say_active(slots.active(product), json)
 
 
-def _say(json: bool) -> slots_verify.Say:
+def _say(json: bool) -> checks.Say:
     """Proof lines for people; with --json they are in the object."""
 
-    def line(check: Check) -> None:
+    def line(check: checks.Check) -> None:
         print_line(f"  {check.name}: {check.says}")
 
-    return slots_verify.say_nothing if json else line
+    return checks.say_nothing if json else line
 
 
 @contextmanager
-def _progress(json: bool) -> Iterator[slots_verify.Progress]:
+def _progress(json: bool) -> Iterator[checks.Progress]:
     """A bar on a terminal, a line for each tenth elsewhere."""
     if json:
-        yield slots_verify.no_progress
+        yield checks.no_progress
     elif errors().is_terminal:
         with _bar() as bar:
             task = bar.add_task("reading", total=None)
@@ -205,7 +204,7 @@ def _bar() -> Progress:
     return rich.Progress(*columns, *times, console=errors(), transient=True)
 
 
-def _tenths() -> slots_verify.Progress:
+def _tenths() -> checks.Progress:
     said = -1
 
     def show(name: str, done: int, total: int) -> None:

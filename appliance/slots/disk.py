@@ -9,6 +9,7 @@ Rules: a file appears under its name only when whole and on the medium (write, f
 from __future__ import annotations
 
 import errno
+import hashlib
 import mmap
 import os
 import shutil
@@ -142,3 +143,17 @@ def storage() -> Iterator[None]:
         raise BundleRefused(
             "storage", "the device is full" if full else f"the device cannot store: {e.strerror}"
         ) from e
+
+
+def digest_file(path: Path) -> tuple[int, str]:
+    """Length and SHA-384 of a stored file, in constant memory.
+
+    Raises: OSError.
+    """
+    digest, length = hashlib.sha384(), 0
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        while chunk := file.read(1024 * 1024):
+            digest.update(chunk)
+            length += len(chunk)
+    return length, digest.hexdigest()

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from appliance.bundles.layout import METADATA, TARGETS
-from appliance.bundles.metadata import MAX_TARGETS_BYTES, parse_strict
+from appliance.bundles.layout import MAX_TARGETS_BYTES, METADATA, TARGETS
+from appliance.bundles.metadata import parse_strict
 from appliance.bundles.release import MAX_RELEASE_BYTES, RELEASE_FILE, Release, parse_release
 from appliance.errors import BundleRefused
 from appliance.slots.fetcher import read_bounded

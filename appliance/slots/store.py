@@ -10,24 +10,23 @@
 An installation is: verify all → self-test → put the files in the inactive slot → accept the metadata → switch. The
 slot in service is never written to. Killed at any step, the device serves the old release or the new one, whole.
 What is served is checked against its signed digests whenever it is opened; expiry and revocation of *keys* stop
-installations, never a running device. Time comes in as ``now_ns``.
+installations, never a running device. Time comes in as ``now_ns``. python-tuf is imported by what installs and not by
+what serves: a daemon starts without it.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from appliance.bundles.golden import GOLDEN_FILE, MAX_GOLDEN_BYTES, parse_golden
 from appliance.bundles.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
-from appliance.bundles.metadata import Signers
 from appliance.bundles.network import look_into
 from appliance.bundles.policy import Device
 from appliance.bundles.release import MANIFEST_FILE, RELEASE_FILE, Release, is_product, parse_release
@@ -36,28 +35,19 @@ from appliance.errors import ApplianceError, BundleRefused
 from appliance.slots import collect
 from appliance.slots.anchor import FileWitness, Witness
 from appliance.slots.auditlog import AuditLog
+from appliance.slots.checks import Check, Progress, Say, no_progress, say_nothing
 from appliance.slots.collect import Leftover
-from appliance.slots.disk import Disk, Step, mapped, no_step, read_small
+from appliance.slots.disk import Disk, Step, digest_file, mapped, no_step, read_small
 from appliance.slots.media import open_media
 from appliance.slots.record import ProductRecord, SlotName, SlotRecord, load_record, save_record
 from appliance.slots.selftest import run_self_test
-from appliance.slots.trust import Staged, TrustStore, Unit
-from appliance.slots.verify import (
-    Chain,
-    Check,
-    Progress,
-    Request,
-    Say,
-    Verified,
-    describe,
-    digest_file,
-    examine,
-    examine_metadata,
-    no_progress,
-    say_nothing,
-)
+from appliance.slots.trust import TrustStore, Unit
 from appliance.slots.views import ActiveModel, Installed, SlotView, facts, view
 from appliance.slots.workplace import Keep, locked, staging
+
+if TYPE_CHECKING:
+    from appliance.bundles.metadata import Signers
+    from appliance.slots.verify import Chain, Request, Verified
 
 #: Starts without a sign of health before the slot before is taken (DESIGN §5: boot loop).
 MAX_STARTS: Final = 3
@@ -94,8 +84,12 @@ class Slots:
 
         Raises: BundleRefused: "anchor", "anchor-exists", "metadata", "scheme", "signature".
         """
+        from appliance.slots.staged import open_anchor  # noqa: PLC0415 - python-tuf, see the top of this file
+
+        signers = open_anchor(root)
         with locked(self._top):
-            return self.trust.provision(root, Unit(unit=unit, groups=groups))
+            self.trust.provision(root, Unit(unit=unit, groups=groups))
+        return signers
 
     def verify(
         self, media: Path, product: str, now_ns: int, *, say: Say = say_nothing, progress: Progress = no_progress
@@ -138,6 +132,9 @@ class Slots:
 
         Raises: BundleRefused, Unavailable.
         """
+        from appliance.slots.staged import Staged  # noqa: PLC0415 - python-tuf, see the top of this file
+        from appliance.slots.verify import describe, examine_metadata  # noqa: PLC0415
+
         with (
             self._refusals_logged("trust.refused", "", now_ns, media=media.name),
             locked(self._top),
@@ -145,7 +142,7 @@ class Slots:
             open_media(media) as opened,
         ):
             self.trust.anchor()
-            staged = self.trust.stage(work / "trust")
+            staged = Staged(self.trust.copy_to(work / "trust"))
             chain = examine_metadata(
                 opened, self.trust, staged, self._request("", now_ns, say, no_progress, commit_roots=True)
             )
@@ -251,6 +248,8 @@ class Slots:
     # --- installing, step by step
 
     def _request(self, product: str, now_ns: int, say: Say, progress: Progress, *, commit_roots: bool) -> Request:
+        from appliance.slots.verify import Request  # noqa: PLC0415 - python-tuf, see the top of this file
+
         unit = self.trust.unit()
         device = Device(
             unit=unit.unit, groups=frozenset(unit.groups), hardware=self._hardware, app_version=_app_version()
@@ -260,9 +259,12 @@ class Slots:
         )
 
     def _examine(self, media: Path, work: Path, request: Request, files: Path | None) -> Verified:
+        from appliance.slots.staged import Staged  # noqa: PLC0415 - python-tuf, see the top of this file
+        from appliance.slots.verify import examine  # noqa: PLC0415
+
         self.trust.anchor()
         with open_media(media) as opened:
-            staged = self.trust.stage(work / "trust")
+            staged = Staged(self.trust.copy_to(work / "trust"))
             return examine(opened, self.trust, staged, request, Keep(self._disk, files))
 
     def _take(self, verified: Verified, work: Path, files: Path, now_ns: int, *, activate: bool, say: Say) -> Installed:
@@ -329,6 +331,8 @@ class Slots:
         return record
 
     def _accept(self, verified: Verified, work: Path) -> None:
+        from appliance.slots.staged import Staged  # noqa: PLC0415 - python-tuf, see the top of this file
+
         state = after_install(
             self.trust.state(),
             verified.release,
@@ -447,7 +451,9 @@ def _digest_or_none(path: Path) -> tuple[int, str] | None:
 
 @cache
 def _app_version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - only what installs asks
+
     try:
-        return importlib.metadata.version("edge-appliance")
-    except importlib.metadata.PackageNotFoundError:
+        return version("edge-appliance")
+    except PackageNotFoundError:
         return "0"  # run from a source tree: a release that asks for a version is refused

@@ -14,16 +14,18 @@ a damaged newer stick must not lock out the good one before it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
-from appliance.bundles.metadata import MAX_ROOT_BYTES, MAX_TARGETS_BYTES, Signers, parse_strict, root_signers
+from appliance.bundles.layout import MAX_ROOT_BYTES, MAX_TARGETS_BYTES
 from appliance.bundles.state import MAX_STATE_BYTES, TrustState, encode_state, parse_state
-from appliance.bundles.tuf7 import Metadata, Root
 from appliance.errors import BundleRefused, UsageError
 from appliance.slots.anchor import Witness, digest_of
 from appliance.slots.disk import Disk, read_small, storage
+
+if TYPE_CHECKING:
+    from appliance.slots.staged import Staged
 
 MAX_UNIT_BYTES: Final = 64 * 1024
 
@@ -47,12 +49,11 @@ class TrustStore:
         self._disk = disk
         self._witness = witness
 
-    def provision(self, root: bytes, unit: Unit) -> Signers:
-        """Installs the root of trust, once.
+    def provision(self, root: bytes, unit: Unit) -> None:
+        """Installs the root of trust, once. ``root``: one that ``staged.open_anchor`` has opened.
 
-        Raises: BundleRefused: "anchor" where it does not verify by itself, "anchor-exists" where another is in place.
+        Raises: BundleRefused ("anchor-exists") where another is in place.
         """
-        signers = _open_anchor(root)
         try:
             msgspec.convert(msgspec.to_builtins(unit), type=Unit)
         except msgspec.ValidationError as e:
@@ -65,7 +66,6 @@ class TrustStore:
             self._disk.write_whole(self.folder / "unit.json", msgspec.json.encode(unit) + b"\n")
         if present is None:
             self._disk.write_whole(self._anchor, root)
-        return signers
 
     @property
     def witness_is_hardware(self) -> bool:
@@ -125,8 +125,8 @@ class TrustStore:
             return self.anchor()
         return read_small(self.folder / "tuf" / "root_history" / f"{version}.root.json", MAX_ROOT_BYTES)
 
-    def stage(self, work: Path) -> Staged:
-        """A copy of the accepted metadata for python-tuf to work on."""
+    def copy_to(self, work: Path) -> Path:
+        """Copies the accepted metadata for python-tuf to work on (``Staged``); returns the new folder."""
         history = work / "root_history"
         with storage():
             history.mkdir(parents=True)
@@ -134,23 +134,21 @@ class TrustStore:
                 if source.is_dir():
                     for path in sorted(source.glob("*.json")):
                         (target / path.name).write_bytes(read_small(path, MAX_TARGETS_BYTES) or b"")
-        return Staged(work)
+        return work
 
     def commit_roots(self, staged: Staged) -> int:
         """Keeps every newer root that verified, whatever comes of the rest; returns the newest version.
 
         Raises: BundleRefused: "signature", "stray-signature".
         """
-        version, previous = 1, staged.root(1)
+        version = 1
         history = self.folder / "tuf" / "root_history"
         while (staged.folder / "root_history" / f"{version + 1}.root.json").is_file():
             version += 1
-            root = staged.root(version)
-            root_signers(previous.signed, root)
+            staged.check_successor(version)
             if self.known_root(version) is None:
                 self._disk.make_folder(history)
                 self._disk.write_whole(history / f"{version}.root.json", staged.raw_root(version))
-            previous = root
         state = self.state()
         if version > state.root_version:
             kept = staged.timestamp_keys(state.root_version) == staged.timestamp_keys(version)
@@ -168,56 +166,3 @@ class TrustStore:
             data = (staged.folder / name).read_bytes()
             if read_small(target / name, MAX_TARGETS_BYTES) != data:
                 self._disk.write_whole(target / name, data)
-
-
-class Staged:
-    """The copy on which python-tuf works, and what it left there."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def begun(self) -> bool:
-        """Whether python-tuf has put the first root there."""
-        return (self.folder / "root_history" / "1.root.json").is_file()
-
-    def raw_root(self, version: int) -> bytes:
-        return (self.folder / "root_history" / f"{version}.root.json").read_bytes()
-
-    def root(self, version: int) -> Metadata[Root]:
-        """A root of the chain that python-tuf accepted."""
-        return parse_strict(f"{version}.root.json", self.raw_root(version))
-
-    def timestamp_keys(self, version: int) -> frozenset[str]:
-        """Who may say what is newest, by one root of the chain. Other keys count anew, so that a stolen media key
-        cannot have counted beyond all reach (TUF 1.0.34 §5.3.11, fast-forward recovery)."""
-        return frozenset(self.root(version).signed.roles["timestamp"].keyids)
-
-    def newest_root(self) -> Metadata[Root]:
-        """The root at the end of the chain."""
-        version = 1
-        while (self.folder / "root_history" / f"{version + 1}.root.json").is_file():
-            version += 1
-        return self.root(version)
-
-    def role(self, name: str) -> Metadata[Any]:
-        """A role's metadata as python-tuf accepted it.
-
-        Raises: BundleRefused ("metadata").
-        """
-        raw = read_small(self.folder / f"{name}.json", MAX_TARGETS_BYTES)
-        if raw is None:
-            raise BundleRefused("missing", f"{name}: no metadata of this role was accepted")
-        return parse_strict(f"{name}.json", raw)
-
-
-def _open_anchor(raw: bytes) -> Signers:
-    """A root of trust that a person hands over: version 1, ours in every rule, signed by itself.
-
-    Raises: BundleRefused: "anchor", "metadata", "scheme", "signature", "stray-signature".
-    """
-    metadata = parse_strict("root", raw)
-    if not isinstance(metadata.signed, Root):
-        raise BundleRefused("anchor", "expected root metadata")
-    if metadata.signed.version != 1:
-        raise BundleRefused("anchor", f"expected version 1 of the root; found {metadata.signed.version}")
-    return root_signers(None, metadata)

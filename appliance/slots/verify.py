@@ -8,26 +8,31 @@ Nothing is committed here except newer roots, and those only when installing.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, Protocol
 
 from tuf.ngclient.config import UpdaterConfig
 
 from appliance.bundles.clock import Reference, reference_time
-from appliance.bundles.layout import METADATA, TARGETS, metadata_name, root_name, target_name, target_path
-from appliance.bundles.metadata import (
-    HASH,
-    MAX_DELEGATIONS,
+from appliance.bundles.layout import (
     MAX_ROOT_BYTES,
-    MAX_ROOT_ROTATIONS,
     MAX_SNAPSHOT_BYTES,
     MAX_TARGETS_BYTES,
     MAX_TIMESTAMP_BYTES,
+    METADATA,
+    TARGETS,
+    metadata_name,
+    root_name,
+    target_name,
+    target_path,
+)
+from appliance.bundles.metadata import (
+    HASH,
+    MAX_DELEGATIONS,
+    MAX_ROOT_ROTATIONS,
     Signers,
     root_signers,
     signers_of,
@@ -37,11 +42,13 @@ from appliance.bundles.release import MAX_RELEASE_BYTES, RELEASE_FILE, Release, 
 from appliance.bundles.state import TrustState
 from appliance.bundles.tuf7 import Metadata, MetaFile, Root, Targets, Updater, set_reference_time
 from appliance.errors import BundleRefused
+from appliance.slots.checks import Check, Progress, Say, no_progress, say_nothing
 from appliance.slots.disk import storage
 from appliance.slots.fetcher import MediaFetcher, read_bounded
 from appliance.slots.media import Media
+from appliance.slots.staged import Staged
 from appliance.slots.translate import translated
-from appliance.slots.trust import Staged, TrustStore
+from appliance.slots.trust import TrustStore
 
 CONFIG: Final = UpdaterConfig(
     max_root_rotations=MAX_ROOT_ROTATIONS,
@@ -51,14 +58,6 @@ CONFIG: Final = UpdaterConfig(
     snapshot_max_length=MAX_SNAPSHOT_BYTES,
     targets_max_length=MAX_TARGETS_BYTES,
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One thing that was proved, for a person to read: ``name`` is stable, ``says`` is a line."""
-
-    name: str
-    says: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,19 +80,6 @@ class Sink(Protocol):
 
     def store(self, path: str, chunks: Iterator[bytes]) -> None:
         """Takes all the chunks of one file; the iterator raises at its end where they are not what was signed."""
-
-
-Say = Callable[[Check], None]
-Progress = Callable[[str, int, int], None]
-"""Called with the file's name, bytes done and bytes in all of the payload."""
-
-
-def say_nothing(check: Check) -> None:
-    """Reports nothing."""
-
-
-def no_progress(name: str, done: int, total: int) -> None:
-    """Shows nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -357,20 +343,6 @@ def _checked(file: ReleaseFile, media: Media, name: str, progress: Callable[[int
         raise BundleRefused("truncated", f"{file.path}: expected {file.length} bytes; found {length}")
     if digest.hexdigest() != file.sha384:
         raise BundleRefused("digest", f"{file.path}: the content is not what was signed")
-
-
-def digest_file(path: Path) -> tuple[int, str]:
-    """Length and SHA-384 of a stored file, in constant memory.
-
-    Raises: OSError.
-    """
-    digest, length = hashlib.sha384(), 0
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        while chunk := file.read(1024 * 1024):
-            digest.update(chunk)
-            length += len(chunk)
-    return length, digest.hexdigest()
 
 
 def describe(entry: Signers) -> str:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from appliance.bundles.manifest import Manifest
 from appliance.slots.record import ProductRecord, SlotName, SlotRecord
-from appliance.slots.verify import Verified
+
+if TYPE_CHECKING:
+    from appliance.slots.verify import Verified
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

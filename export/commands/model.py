@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 
 from appliance.bundles.manifest import Manifest
 from appliance.errors import UsageError
-from appliance.slots.verify import digest_file
+from appliance.slots.disk import digest_file
 from export import accuracy, agreement, fromtorch, parity, pictures, progress, quantise, trial
 from export import card as cards
 from export.commands.console import Json, line, note, print_json
