@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Sequence
-
-from cyclopts import App, CycloptsError
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from appliance.cli.output import say_failure
 from appliance.errors import ApplianceError
+
+if TYPE_CHECKING:
+    from cyclopts import App
 
 INTERRUPTED = 130
 UNEXPECTED = 1
@@ -23,6 +25,8 @@ BAD_USAGE = 2
 
 
 def _app() -> App:
+    from cyclopts import App  # noqa: PLC0415 - a service's start parses no command line
+
     app = App(
         name="appliance",
         help="Air-gapped edge analysis: watches, listens, reads, and tells named recipients what it found and why.",
@@ -64,11 +68,23 @@ def _version() -> str:
 
 def call(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
+    return exit_code(lambda: _parsed(arguments))
+
+
+def _parsed(arguments: Sequence[str] | None) -> object:
+    from cyclopts import CycloptsError  # noqa: PLC0415 - see `_app`
+
     try:
-        outcome = _app()(arguments)
+        return _app()(arguments)
     except CycloptsError as e:
         say_failure(str(e), reason="usage")
         return BAD_USAGE
+
+
+def exit_code(work: Callable[[], object]) -> int:
+    """Do the work; return what the process ends with, having said why."""
+    try:
+        outcome = work()
     except ApplianceError as e:
         say_failure(str(e), reason=getattr(e, "reason", type(e).__name__))
         return e.exit_code

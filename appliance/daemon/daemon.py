@@ -41,7 +41,7 @@ from appliance.errors import ApplianceError, UsageError
 from appliance.feeds import Feed, open_feed
 from appliance.host.clock import now_ns, steady_ns
 from appliance.host.files import read_at_most
-from appliance.host.memory import give_back
+from appliance.host.memory import for_good, give_back
 from appliance.host.notify import notify
 from appliance.host.token import open_token
 from appliance.pipeline.intake import DataClock, live_order, replay_order
@@ -114,7 +114,8 @@ class Daemon:
     def run(self) -> Summary:
         """Run until stopped, or until the feeds have ended. Raises ApplianceError where it cannot start."""
         with ExitStack() as house:
-            self._build(house)
+            with for_good():
+                self._build(house)
             log.info("unit %s is up: epoch %d, bus %s", self._mission.unit.id, self._epochs.number, self._url)
             notify("READY=1")
             try:

@@ -1,8 +1,11 @@
-"""Memory that the C library holds and nobody uses goes back to the kernel."""
+"""Memory: what nobody uses goes back to the kernel, and what stays for good is not looked through for garbage."""
 
 from __future__ import annotations
 
 import ctypes
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def give_back() -> bool:
@@ -16,3 +19,16 @@ def give_back() -> bool:
         return False
     trim(ctypes.c_size_t(0))
     return True
+
+
+@contextmanager
+def for_good() -> Iterator[None]:
+    """What is made within stays, and so no garbage is looked for among it, neither meanwhile nor ever after."""
+    collected = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if collected:
+            gc.enable()

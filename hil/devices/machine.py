@@ -21,6 +21,8 @@ from hil.devices.device import COMMAND_LIMIT_S, STOP_LIMIT_S, CannotDo, DeviceBu
 HOME: Final = "/var/lib/edge-appliance/rig"
 MISSION: Final = "/etc/edge-appliance/mission.toml"
 PROGRAM: Final = "/opt/edge-appliance/bin/appliance"
+#: As the unit file starts it.
+SERVICE: Final = "/opt/edge-appliance/bin/python -P -m appliance.cli.serve"
 BUS_PORT: Final = 8883
 ANSWER_S: Final = 4.0
 """A poll that asks whether the machine is up waits so long; so does every answer beyond its command's own limit."""
@@ -120,7 +122,7 @@ class Machine(ABC):
             path = self._at(mission)
             dropped = (
                 f"[Unit]\nConditionPathExists=\nConditionPathExists={path}\n"
-                f"[Service]\nExecStart=\nExecStart={PROGRAM} run {path}\n"
+                f"[Service]\nExecStart=\nExecStart={SERVICE} {path}\n"
             )
             self.checked(f"mkdir -p {folder}; cat > {folder}/70-rig.conf", dropped.encode())
         self.checked(

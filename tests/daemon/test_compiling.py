@@ -323,7 +323,7 @@ def test_a_mission_that_asks_for_no_engine_loads_nothing_that_builds_them() -> N
     assert asks_for_engines(models("cuda", "tensorrt"))
     assert not asks_for_engines(models("cpu"))
     code = (
-        "import sys, appliance.cli.run\n"
+        "import sys, appliance.config, appliance.daemon\n"
         "late = {'appliance.daemon.compiling', 'appliance.engines', 'appliance.reading', 'appliance.recorder'}\n"
         "assert not late & set(sys.modules), late & set(sys.modules)\n"
     )
