@@ -28,7 +28,7 @@ ROUNDS = 7
 READY_S = 300.0
 POLL_S = 0.2
 FILM_S = 5.0
-LIBRARIES = "numpy, numba, cv2, onnxruntime, pyproj, cryptography, msgspec, paho.mqtt.client"
+LIBRARIES = "numpy, llvmlite.binding, cv2, onnxruntime, pyproj, cryptography, msgspec, paho.mqtt.client"
 NOTHING, LIBRARIES_ALONE, READY = "interpreter", "its libraries, imported", "the daemon, to READY=1"
 
 
@@ -37,7 +37,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         mission = _mission(Path(name))
         start = [sys.executable, "-m", "appliance.cli.serve", str(mission)]
-        _ready(start, Path(name))  # the disk is warm, and what numba keeps is there
+        _ready(start, Path(name))  # the disk is warm, and what is compiled is kept
         timed: dict[str, list[tuple[float, float]]] = {NOTHING: [], LIBRARIES_ALONE: [], READY: []}
         for _ in range(ROUNDS):  # in turns: what disturbs one disturbs all
             timed[NOTHING].append(_ended([sys.executable, "-c", "pass"]))

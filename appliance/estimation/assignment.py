@@ -19,15 +19,15 @@ Index = npt.NDArray[np.int64]
 
 
 @compiled
-def assign(starts: Index, columns: Index, gains: Array, column_count: int) -> Index:
-    """Rows' pairs are ``columns[starts[i]:starts[i+1]]`` with ``gains``; returns each row's column, −1 for none.
+def assign(starts: Index, columns: Index, gains: Array, column_count: int, column_of: Index) -> None:
+    """Rows' pairs are ``columns[starts[i]:starts[i+1]]`` with ``gains``; ``column_of`` gets each row's, −1 for none.
 
     Column ``column_count + i`` is row i's own "none", at cost zero.
     """
     rows = starts.shape[0] - 1
     width = column_count + rows
     row_of = np.full(width, -1, np.int64)
-    column_of = np.full(rows, -1, np.int64)
+    column_of[:] = -1
     v = np.zeros(width)
     distance = np.full(width, np.inf)
     before = np.full(width, -1, np.int64)
@@ -38,7 +38,6 @@ def assign(starts: Index, columns: Index, gains: Array, column_count: int) -> In
     for row in range(rows):
         if column_of[row] >= column_count:
             column_of[row] = -1
-    return column_of
 
 
 @leaf

@@ -1,23 +1,52 @@
-"""How heavy functions are compiled: numba, cached on disk where some cache folder can be written, else in memory.
+"""How heavy functions become machine code: compiled once by numba, kept as object files, run without numba.
 
-On a read-only installation the folder beside the source cannot be written; numba then takes ``NUMBA_CACHE_DIR`` or
-the user's cache. With none of these the function is still compiled, once for each process. Nothing is compiled at
-import; the first call pays (seconds), so whoever must not wait calls once ahead of the first frame.
+A first call compiles (seconds), so whoever must not wait calls once ahead of the first frame. What was compiled lies in
+``NUMBA_CACHE_DIR``, else beside the source, else in the user's cache; a later process loads it with LLVM's loader alone
+(milliseconds), for importing numba takes longer than all else that a start does. With no folder to write to, each
+process compiles for itself. Nothing is compiled or loaded at import.
+
+Not here: numba (``compiler.py``).
+
+Rules: a kept file is believed only whole (SHA-256), and only for these sources, this layout of arguments and this
+processor (``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES`` name another). Arguments are numbers, writable C-contiguous
+arrays, and tuples of these; results are numbers. An argument of another kind is a `TypeError` before anything runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+import ctypes
+import functools
+import hashlib
+import json
+import os
+import re
+import struct
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
-from numba import njit
+import numpy as np
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+EDITION: Final = b"2"
+"""What the files are; another number makes all of them stale."""
+RESULTS_AT: Final = 2
+ARGUMENTS_AT: Final = RESULTS_AT + 8
+"""Words of 8 bytes in the memory of a call: what numba returns and raises by pointer, results, arguments."""
+_KINDS: Final = {np.dtype(np.float64): "d", np.dtype(np.int64): "q", np.dtype(np.bool_): "?"}
+_ARRAY_OR_NUMBER: Final = re.compile(r"\(\w+:|[dq?](\d+)|([fio])")
+_DIGITS: Final = tuple(map(str, range(65)))
+_LOCK: Final = threading.RLock()
+_at, _address_of = ctypes.c_char.from_buffer, ctypes.addressof
 
 
 def compiled(function: F) -> F:
     """``function`` compiled on first use. It may use numbers, arrays, and other compiled functions only."""
-    return _compiled(function)
+    return cast(F, Compiled(function, {}))
 
 
 def leaf(function: F) -> F:
@@ -25,17 +54,272 @@ def leaf(function: F) -> F:
 
     numba refuses to compile a leaf that would make an array.
     """
-    return _compiled(function, _nrt=False)
+    return cast(F, Compiled(function, {"_nrt": False}))
 
 
 def inlined(function: F) -> F:
     """A `leaf` that is put whole into its callers, where only handing it a look or a bank costs more than its work."""
-    return _compiled(function, _nrt=False, forceinline=True)
+    return cast(F, Compiled(function, {"_nrt": False, "forceinline": True}))
 
 
-def _compiled(function: F, **options: bool) -> F:
-    compiler: Any = njit  # its stubs know no ``_nrt``
+class Built(NamedTuple):
+    """Machine code of one function for one layout of arguments."""
+
+    symbol: str
+    returns: str
+    """One letter a number that it returns: d, q, ? (as in `struct`); in brackets where it returns a tuple."""
+    code: bytes
+    """An object file."""
+
+
+class Compiled:
+    """A function that runs as machine code, one variant for each layout of arguments that it was called with."""
+
+    def __init__(self, function: Callable[..., Any], options: dict[str, bool]) -> None:
+        functools.update_wrapper(self, function)
+        self.function, self.options = function, options
+        self.name = f"{function.__module__}.{function.__qualname__}"
+        self._defaults: tuple[Any, ...] = getattr(function, "__defaults__", None) or ()
+        self._count: int = function.__code__.co_argcount
+        self._variants: dict[str, _Variant] = {}
+        self._held: dict[int, tuple[tuple[Any, ...], str, list[Any]]] = {}
+
+    @property
+    def layouts(self) -> tuple[str, ...]:
+        """Of the variants in memory."""
+        return tuple(self._variants)
+
+    def __call__(self, *args: Any) -> Any:
+        if len(args) < self._count:
+            args += self._defaults[len(args) - self._count :]
+        marks: list[str] = []
+        words: list[Any] = []
+        for k, value in enumerate(args):
+            if isinstance(value, tuple):
+                held = self._held.get(k)
+                if held is None or held[0] is not value:
+                    held = self._hold(k, value)
+                marks.append(held[1])
+                words.extend(held[2])
+            else:
+                _take((value,), marks, words)
+        layout = "".join(marks)
+        variant = self._variants.get(layout) or self._load(layout, args)
+        return variant(words)
+
+    def _hold(self, k: int, value: tuple[Any, ...]) -> tuple[tuple[Any, ...], str, list[Any]]:
+        """A bank comes again and again: what it is made of cannot change while it is the same tuple."""
+        marks: list[str] = []
+        words: list[Any] = []
+        _take((value,), marks, words)
+        self._held[k] = held = value, "".join(marks), words
+        return held
+
+    def _load(self, layout: str, args: tuple[Any, ...]) -> _Variant:
+        with _LOCK:
+            if layout not in self._variants:
+                kept = _Kept(self, layout)
+                built = kept.read() or kept.write(_build(self, args))
+                self._variants[layout] = _Variant(built, layout)
+            return self._variants[layout]
+
+
+def _build(function: Compiled, args: tuple[Any, ...]) -> Built:
+    from appliance.estimation.compiler import build  # noqa: PLC0415 numba takes longer to import than all else
+
+    return build(function, args)
+
+
+def _take(values: tuple[Any, ...], marks: list[str], words: list[Any]) -> None:
+    """Add the layout of values, and the words that stand for them in memory. Every call of compiled code waits here."""
+    for value in values:
+        kind = type(value)
+        if kind is np.ndarray:
+            marks.append(_kind(value) + _DIGITS[value.ndim])
+            words.append(_address(value))
+            words.extend(value.shape)
+        elif kind is float:
+            marks.append("f")
+            words.append(value)
+        elif kind is int or kind is bool:
+            marks.append("i" if kind is int else "o")
+            words.append(value)
+        elif isinstance(value, tuple):
+            marks.append(f"({kind.__name__}:")
+            _take(value, marks, words)
+            marks.append(")")
+        elif isinstance(value, np.generic):
+            _take((value.item(),), marks, words)
+        else:
+            raise TypeError(f"expected numbers, arrays and tuples of these; found {kind.__name__}")
+
+
+def _kind(array: Any) -> str:
+    kind = _KINDS.get(array.dtype)
+    if kind is None:
+        raise TypeError(f"expected arrays of float64, int64 or bool; found {array.dtype}")
+    return kind
+
+
+def _address(array: Any) -> int:
     try:
-        return cast(F, compiler(cache=True, error_model="numpy", **options)(function))
-    except RuntimeError:  # numba's word for "no folder can be written for the cache"
-        return cast(F, compiler(error_model="numpy", **options)(function))
+        return _address_of(_at(array))
+    except (TypeError, ValueError) as fault:
+        if array.size == 0:
+            return 0
+        raise TypeError(f"expected writable arrays in C order; found {array.flags}") from fault
+
+
+class _Variant:
+    """One variant, loaded. Holds the interpreter's lock while it runs, as what it writes to is the caller's."""
+
+    def __init__(self, built: Built, layout: str) -> None:
+        address = _linked(built)
+        self._run = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)(address)
+        self._arguments = struct.Struct("".join(_words(layout)))
+        self._memory = ctypes.c_int64 * (ARGUMENTS_AT + self._arguments.size // 8)
+        letters = built.returns.strip("()")
+        self._results = struct.Struct(letters.replace("?", "q"))
+        self._flags = tuple(letter == "?" for letter in letters)
+        self._alone = not built.returns.startswith("(")
+
+    def __call__(self, words: list[Any]) -> Any:
+        memory = self._memory()
+        try:
+            self._arguments.pack_into(memory, 8 * ARGUMENTS_AT, *words)
+        except struct.error as fault:
+            raise OverflowError("expected whole numbers of 64 bits") from fault
+        at = ctypes.addressof(memory)
+        if status := self._run(at, at + 8, at):
+            raise RuntimeError(f"compiled code ended with status {status}: out of memory, or a fault of its own")
+        found = self._results.unpack_from(memory, 8 * RESULTS_AT)
+        if not found and self._alone:
+            return None
+        values = tuple(bool(one) if flag else one for one, flag in zip(found, self._flags, strict=True))
+        return values[0] if self._alone else values
+
+
+def _words(layout: str) -> Iterator[str]:
+    """What `struct` calls the words of a layout."""
+    for dimensions, number in _ARRAY_OR_NUMBER.findall(layout):
+        if dimensions:
+            yield "q" * (1 + int(dimensions))
+        elif number:
+            yield "d" if number == "f" else "q"
+
+
+class _Kept:
+    """The file of one variant: a digest of the rest, a line about it, the object file."""
+
+    def __init__(self, function: Compiled, layout: str) -> None:
+        source = Path(function.function.__code__.co_filename)
+        name = function.name
+        processor = f"{_cpu()} {_features()}"
+        self._of = _digest(EDITION, name.encode(), layout.encode(), processor.encode(), _sources(), _read(source))
+        self._name = f"{name}-{_digest(layout.encode(), processor.encode())[:16]}.code"
+        self._source = source
+
+    def read(self) -> Built | None:
+        """What is kept, if it is whole and of these sources."""
+        for folder in self._folders():
+            with suppress(OSError, ValueError):
+                digest, _, rest = (folder / self._name).read_bytes().partition(b"\n")
+                about, _, code = rest.partition(b"\n")
+                if digest.decode() == _digest(rest) and (said := json.loads(about))["of"] == self._of:
+                    return Built(said["symbol"], said["returns"], code)
+        return None
+
+    def write(self, built: Built) -> Built:
+        """Keep it in the first folder that can be written, if there is one: the whole file or none."""
+        about = json.dumps({"of": self._of, "symbol": built.symbol, "returns": built.returns}).encode()
+        rest = about + b"\n" + built.code
+        for folder in self._folders():
+            with suppress(OSError):
+                folder.mkdir(parents=True, exist_ok=True)
+                with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+                    try:
+                        file.write(_digest(rest).encode() + b"\n" + rest)
+                        file.flush()
+                        os.fsync(file.fileno())
+                        Path(file.name).replace(folder / self._name)
+                    except OSError:
+                        Path(file.name).unlink(missing_ok=True)
+                        raise
+                break
+        return built
+
+    def _folders(self) -> Iterator[Path]:
+        if told := os.environ.get("NUMBA_CACHE_DIR"):
+            yield Path(told)
+            return
+        yield self._source.parent / "__pycache__"
+        with suppress(RuntimeError):  # nobody's home
+            yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge-appliance"
+
+
+def _digest(*parts: bytes) -> str:
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(len(part).to_bytes(8, "big") + part)
+    return whole.hexdigest()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+@functools.cache
+def _sources() -> bytes:
+    """All functions of this package may be put into each other's code."""
+    return _digest(*(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))).encode()
+
+
+# -- LLVM ---------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def llvm() -> Any:
+    """LLVM, ready for this processor."""
+    from llvmlite import binding  # noqa: PLC0415 a hundred megabytes
+
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    binding.load_library_permanently("libm.so.6")
+    return binding
+
+
+def machine() -> Any:
+    """What code is made for, and loaded as. Relocation as LLVM's loader wants it on each architecture."""
+    target = llvm().Target.from_triple(llvm().get_process_triple())
+    reloc = "static" if target.name.startswith("x86") else "default"
+    return target.create_target_machine(
+        cpu=_cpu(), features=_features(), opt=3, reloc=reloc, codemodel="jitdefault", jit=True
+    )
+
+
+def _cpu() -> str:
+    return os.environ.get("NUMBA_CPU_NAME") or cast(str, llvm().get_host_cpu_name())
+
+
+def _features() -> str:
+    told = os.environ.get("NUMBA_CPU_FEATURES")
+    if told is not None or _cpu() == "generic":
+        return told or ""
+    return cast(str, llvm().get_host_cpu_features().flatten())
+
+
+@functools.cache
+def _engine() -> Any:
+    return llvm().create_mcjit_compiler(llvm().parse_assembly(""), machine())
+
+
+def _linked(built: Built) -> int:
+    """The address of the code, which stays in memory for good."""
+    engine = _engine()
+    engine.add_object_file(llvm().ObjectFileRef.from_data(built.code))
+    engine.finalize_object()
+    address: int = engine.get_function_address(built.symbol)
+    return address

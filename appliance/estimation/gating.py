@@ -94,17 +94,9 @@ def _rough(bank: Bank, slot: int, t: float, noise: float) -> Rough:
     return m[0] + dt * m[2], m[1] + dt * m[3], max(var_e, 1e-6), max(var_n, 1e-6)
 
 
-@compiled
-def _by_east(look: Look) -> tuple[Index, int]:
-    """The plots' indices by east, bearings last; and how many are places."""
-    keys = look.z[:, 0].copy()
-    places = 0
-    for j in range(keys.shape[0]):
-        if look.kind[j] == POSITION:
-            places += 1
-        else:
-            keys[j] = np.inf
-    return np.argsort(keys), places
+def by_east(look: Look) -> Index:
+    """The plots' indices by east, bearings last."""
+    return np.argsort(np.where(look.kind == POSITION, look.z[:, 0], np.inf), kind="stable")
 
 
 @inlined
@@ -193,10 +185,21 @@ def miss(bank: Bank, slot: int, t: float, seen: float, sight: Sight, looked: Arr
 
 
 @compiled
-def gate(bank: Bank, look: Look, sight: Sight, moves: Moves, t: float, looked: Array) -> Gated:
-    """Which states have a plot near them; what is in view and has none is missed here and now."""
-    plots, count_live = look.kind.shape[0], bank.counts[0]
-    order, places = _by_east(look)
+def _twice(near: Index, used: int, more: int) -> Index:
+    """Room for twice as many and ``more``; the first ``used`` are kept."""
+    larger = np.empty(2 * used + more, np.int64)
+    for k in range(used):
+        larger[k] = near[k]
+    return larger
+
+
+@compiled
+def gate(bank: Bank, look: Look, order: Index, sight: Sight, moves: Moves, t: float, looked: Array) -> Gated:
+    """Which states have a plot near them; what is in view and has none is missed here and now. ``order``: `by_east`."""
+    plots, count_live, places = look.kind.shape[0], bank.counts[0], 0
+    for j in range(plots):
+        if look.kind[j] == POSITION:
+            places += 1
     widest = _widest(look, t)
     rows, seens = np.empty(count_live, np.int64), np.empty(count_live)
     starts, near = np.zeros(count_live + 1, np.int64), np.empty(64 + 8 * plots, np.int64)
@@ -209,7 +212,7 @@ def gate(bank: Bank, look: Look, sight: Sight, moves: Moves, t: float, looked: A
             continue
         fade(bank, slot, t, moves.survival_s)
         if used + plots > near.shape[0]:
-            near = np.concatenate((near, np.empty(used + plots, np.int64)))
+            near = _twice(near, used, plots)
         found = _candidates(bank, slot, rough, t, look, order, places, widest, moves.gate, near[used:])
         if found == 0:
             miss(bank, slot, t, seen, sight, looked)

@@ -31,6 +31,15 @@ STANDING = math.inf
 
 
 @leaf
+def put(x: Array, p: Array, x_out: Array, p_out: Array) -> None:
+    """Copy a state number by number: where a part of an array is copied whole, numba adds pages of code to guard it."""
+    for i in range(4):
+        x_out[i] = x[i]
+        for j in range(4):
+            p_out[i, j] = p[i, j]
+
+
+@leaf
 def symmetrise(p: Array) -> None:
     """Make ``p`` exactly symmetric: the mean of it and its transpose, in place."""
     for i in range(p.shape[0]):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from appliance.estimation.bank import NEVER, NONE, Bank, Index, Look, Moves, Rules
 from appliance.estimation.compiled import compiled, leaf
 from appliance.estimation.gating import fade, remember
+from appliance.estimation.gaussian import put
 
 
 @compiled
@@ -16,25 +17,26 @@ def choose(bank: Bank, slot: int, ways: int, rules: Rules) -> None:
     """Let a slot move by this set of ways from here on: each begins from what all together said."""
     bank.ways[slot] = ways
     for m in range(rules.weights.shape[1]):
-        bank.x[slot, m], bank.p[slot, m], bank.w[slot, m] = bank.mean[slot], bank.cov[slot], rules.weights[ways, m]
+        put(bank.mean[slot], bank.cov[slot], bank.x[slot, m], bank.p[slot, m])
+        bank.w[slot, m] = rules.weights[ways, m]
 
 
 @compiled
 def place(bank: Bank, slot: int, look: Look, j: int, rules: Rules, log_odds: float) -> None:
     """Set a slot to plot ``j``: its own position and velocity, or velocity zero ± the prior."""
-    bank.mean[slot, :2] = look.z[j]
-    bank.mean[slot, 2:] = 0.0
+    moves = look.velocity_var[j] > 0.0
     bank.cov[slot] = 0.0
-    bank.cov[slot, :2, :2] = look.r[j]
-    bank.cov[slot, 2, 2] = bank.cov[slot, 3, 3] = rules.speed_var
-    if look.velocity_var[j] > 0.0:
-        bank.mean[slot, 2:] = look.velocity[j]
-        bank.cov[slot, 2, 2] = bank.cov[slot, 3, 3] = look.velocity_var[j]
+    for a in range(2):
+        bank.mean[slot, a] = look.z[j, a]
+        bank.mean[slot, 2 + a] = look.velocity[j, a] if moves else 0.0
+        bank.cov[slot, a, 0], bank.cov[slot, a, 1] = look.r[j, a, 0], look.r[j, a, 1]
+        bank.cov[slot, 2 + a, 2 + a] = look.velocity_var[j] if moves else rules.speed_var
+        bank.mobile[slot, a] = look.mobile[j, a]
     choose(bank, slot, bank.ways[slot], rules)
     bank.time_s[slot] = bank.odds_s[slot] = look.time_s[j]
     bank.log_odds[slot], bank.past_next[slot] = log_odds, 0
     bank.held_s[slot] = bank.kept_s[slot] = NEVER
-    bank.mobile[slot], bank.numbered[slot] = look.mobile[j], NONE
+    bank.numbered[slot] = NONE
     remember(bank, slot, 0.0)
 
 

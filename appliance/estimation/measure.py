@@ -134,12 +134,17 @@ def _verdict(usable: npt.NDArray[np.bool_], certain: npt.NDArray[np.bool_]) -> I
     return np.where(usable, np.where(certain, FINE, BAD_COVARIANCE), BAD_VALUES)
 
 
-@compiled
 def bearings(values: Array, cov: Array) -> tuple[Array, Array, Index]:
     """Bearings (J, 1) and variances (J, 1, 1) → (z, r, verdict); z is (bearing, 0), r carries the variance."""
-    count = values.shape[0]
+    count = len(values)
     z, r, verdict = np.zeros((count, 2)), np.zeros((count, 2, 2)), np.zeros(count, np.int64)
-    for j in range(count):
+    _bearings(values, cov, z, r, verdict)
+    return z, r, verdict
+
+
+@compiled
+def _bearings(values: Array, cov: Array, z: Array, r: Array, verdict: Index) -> None:
+    for j in range(values.shape[0]):
         variance = cov[j, 0, 0]
         if not abs(values[j, 0]) < math.inf:
             verdict[j] = BAD_VALUES
@@ -148,4 +153,3 @@ def bearings(values: Array, cov: Array) -> tuple[Array, Array, Index]:
         else:
             z[j, 0] = values[j, 0]
             r[j, 0, 0] = r[j, 1, 1] = max(variance, MIN_SIGMA_RAD**2)
-    return z, r, verdict

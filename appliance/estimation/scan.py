@@ -21,7 +21,7 @@ from appliance.estimation.assignment import assign
 from appliance.estimation.bank import BEARING, NEW, NONE, POSITION, Bank, Index, Look, Moves, Rules, Sight
 from appliance.estimation.compiled import compiled, inlined, leaf
 from appliance.estimation.gating import LEAST_SEEN, Gated, gate, miss, remember
-from appliance.estimation.gaussian import LOG_2PI, Array, update_pair, update_single, wrap
+from appliance.estimation.gaussian import LOG_2PI, Array, put, update_pair, update_single, wrap
 from appliance.estimation.imm import advance, merge, no_steps, prepare, reweigh
 from appliance.estimation.lifecycle import begin, end
 
@@ -165,10 +165,11 @@ def _update_model(x: Array, p: Array, look: Look, j: int, dt: float, q: float, w
 @compiled
 def _apply(bank: Bank, slot: int, t: float, look: Look, j: int, moves: Moves, predicted: Predicted, i: int) -> None:
     """Put the predicted state of row ``i``, updated with plot ``j``, into the bank."""
-    bank.x[slot], bank.p[slot], bank.w[slot] = predicted.x[i], predicted.p[i], predicted.w[i]
     at = max(t, bank.time_s[slot])
     logs, work, ways = predicted.logs, predicted.work, bank.ways[slot]
     for m in range(logs.shape[0]):
+        put(predicted.x[i, m], predicted.p[i, m], bank.x[slot, m], bank.p[slot, m])
+        bank.w[slot, m] = predicted.w[i, m]
         logs[m] = _update_model(
             bank.x[slot, m], bank.p[slot, m], look, j, look.time_s[j] - at, moves.noise[ways, m], work
         )
@@ -228,18 +229,24 @@ def _runner_up(rows: Index, pairs: Pairs, slots: Index) -> None:
 
 
 @compiled
-def scan(bank: Bank, look: Look, sight: Sight, moves: Moves, t: float, sensor: int, out: Outcome) -> None:
-    """Run one look at time ``t`` against the living; updates the bank, writes what became of each plot."""
+def scan(
+    bank: Bank, look: Look, order: Index, sight: Sight, moves: Moves, t: float, sensor: int, out: Outcome
+) -> None:  # fmt: skip
+    """Run one look at time ``t`` against the living; updates the bank, writes what became of each plot.
+
+    ``order`` is `gating.by_east` of the look.
+    """
     plots, models = look.kind.shape[0], bank.w.shape[1]
     looked = bank.looked[sensor]
-    gated = gate(bank, look, sight, moves, t, looked)
+    gated = gate(bank, look, order, sight, moves, t, looked)
     rows = gated.rows.shape[0]
     predicted = Predicted(
         np.empty((rows, models, 4)), np.empty((rows, models, 4, 4)), np.empty((rows, models)),
         np.empty(models), np.empty((3, 4, 2)),
     )  # fmt: skip
     pairs = _score(bank, gated, t, look, moves, sensor, predicted)
-    taken = assign(pairs.starts, pairs.columns[: pairs.starts[rows]], pairs.gains, plots)
+    taken = np.empty(rows, np.int64)
+    assign(pairs.starts, pairs.columns[: pairs.starts[rows]], pairs.gains, plots, taken)
     out.slots[:] = NONE
     out.llr[:] = 0.0
     for i in range(rows):
@@ -259,14 +266,14 @@ def scan(bank: Bank, look: Look, sight: Sight, moves: Moves, t: float, sensor: i
 
 @compiled
 def step(
-    bank: Bank, look: Look, sight: Sight, moves: Moves, rules: Rules, t: float, sensor: int, birth: float,
-    newest: float, out: Outcome,
+    bank: Bank, look: Look, order: Index, sight: Sight, moves: Moves, rules: Rules, t: float, sensor: int,
+    birth: float, newest: float, out: Outcome,
 ) -> tuple[int, int]:  # fmt: skip
     """`scan`; positions that nobody took begin states at log-odds ``birth``; what has ended by ``newest`` goes.
 
     The bank must have a free slot for each plot. Returns how many are fresh and how many gone.
     """
-    scan(bank, look, sight, moves, t, sensor, out)
+    scan(bank, look, order, sight, moves, t, sensor, out)
     fresh = 0
     for j in range(look.kind.shape[0]):
         slot = out.slots[j, UPDATED]

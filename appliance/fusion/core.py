@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from appliance.estimation import lifecycle
 from appliance.estimation.bank import NEVER, NONE, Bank, Index, Look, Moves, Rules, Sight, grown, make_bank
+from appliance.estimation.gating import by_east
 from appliance.estimation.gaussian import MANOEUVRE_S, STANDING, Array
 from appliance.estimation.scan import Outcome, scan, step
 from appliance.fusion.settings import FusionSettings, Motion, SensorModel
@@ -90,7 +91,9 @@ class Core:
         self._make_room(plots)
         fresh_ones, ended = np.empty(plots, np.int64), np.empty(len(self.live) + plots, np.int64)
         out = Outcome(np.empty((plots, 3), np.int64), np.empty(plots), fresh_ones, ended)
-        fresh, gone = step(self.bank, look, sight, self.moves, self._rules, t, sensor, birth, newest, out)
+        fresh, gone = step(
+            self.bank, look, by_east(look), sight, self.moves, self._rules, t, sensor, birth, newest, out
+        )
         return Outcome(out.slots, out.llr, out.fresh[:fresh], out.gone[:gone])
 
     def begin(self, look: Look, j: int, log_odds: float) -> int:
@@ -130,7 +133,7 @@ class Core:
     def _scan(self, bank: Bank, sensor: int, look: Look, sight: Sight, t: float) -> Outcome:
         plots = len(look.time_s)
         out = Outcome(np.empty((plots, 3), np.int64), np.empty(plots), _NOBODY, _NOBODY)
-        scan(bank, look, sight, self.moves, t, sensor, out)
+        scan(bank, look, by_east(look), sight, self.moves, t, sensor, out)
         return out
 
     def sensor(self, sensor_id: str) -> int:

@@ -68,16 +68,20 @@ def initiate(corners: Array, noise: BoxNoise) -> Array:
     return state
 
 
-@compiled
 def to_corners(state: Array) -> Array:
     """(N, 4) of x1, y1, x2, y2."""
-    corners = np.empty((state.shape[0], 4))
+    corners = np.empty((len(state), 4))
+    _to_corners(state, corners)
+    return corners
+
+
+@compiled
+def _to_corners(state: Array, corners: Array) -> None:
     for row in range(state.shape[0]):
         for k in range(2):
             half = 0.5 * state[row, PLACE, k + 2]
             corners[row, k] = state[row, PLACE, k] - half
             corners[row, k + 2] = state[row, PLACE, k] + half
-    return corners
 
 
 @compiled
@@ -161,7 +165,8 @@ def pair(
         starts[i + 1] = count
     if count == 0:
         return
-    chosen = assign(starts, found[:count], gains[:count], looks.shape[0])
+    chosen = np.empty(members.shape[0], np.int64)
+    assign(starts, found[:count], gains[:count], looks.shape[0], chosen)
     for i in range(members.shape[0]):
         if chosen[i] >= 0:
             column_of[i] = chosen[i]

@@ -249,10 +249,7 @@ def _sources_name(root: Path, requirements: str) -> str:
 
 
 def _compile(root: Path, kept: Path, say: Callable[[str], None]) -> None:
-    """The path for any processor of this architecture, as the daemon's own user will look for it; kept for next time.
-
-    The compiler knows a source again by its size and time, which ``wheelhouse.lay_out`` sets from its content.
-    """
+    """The path for any processor of this architecture, as the daemon's user will look for it; kept for next time."""
     cache = "/var/cache/edge-appliance"
     if kept.is_dir():
         shutil.rmtree(root / cache[1:])

@@ -16,7 +16,13 @@ def _solve(gains: np.ndarray) -> np.ndarray:
         columns += list(np.flatnonzero(np.isfinite(row)))
         values += list(row[np.isfinite(row)])
         starts.append(len(columns))
-    return assign(np.array(starts, np.int64), np.array(columns, np.int64), np.array(values, float), gains.shape[1])
+    return _assigned(np.array(starts, np.int64), np.array(columns, np.int64), np.array(values, float), gains.shape[1])
+
+
+def _assigned(starts: np.ndarray, columns: np.ndarray, gains: np.ndarray, count: int) -> np.ndarray:
+    column_of = np.empty(len(starts) - 1, np.int64)
+    assign(starts, columns, gains, count, column_of)
+    return column_of
 
 
 def _dense(gains: np.ndarray) -> float:
@@ -50,4 +56,4 @@ def test_a_row_whose_every_pair_costs_stays_alone() -> None:
 
 
 def test_no_rows_give_an_empty_answer() -> None:
-    assert len(assign(np.zeros(1, np.int64), np.empty(0, np.int64), np.empty(0), 4)) == 0
+    assert len(_assigned(np.zeros(1, np.int64), np.empty(0, np.int64), np.empty(0), 4)) == 0

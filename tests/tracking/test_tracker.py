@@ -279,8 +279,8 @@ def test_any_numbers_at_all_are_survived(film: list[list[tuple[float, ...]]]) ->
 
 def test_warming_up_compiles_all_that_a_frame_needs(look: Look, frame: MakeFrame) -> None:
     warm()
-    functions = (boxes.pair, boxes.predict, boxes.update, boxes.to_corners, boxes.is_twin)
-    before = [len(function.signatures) for function in functions]
+    functions = (boxes.pair, boxes.predict, boxes.update, boxes._to_corners, boxes.is_twin)
+    before = [len(function.layouts) for function in functions]
     follow(ImageTracker(), [frame(n, [look(300, 300), look(302, 301)]) for n in range(5)])
-    assert [len(function.signatures) for function in functions] == before
+    assert [len(function.layouts) for function in functions] == before
     assert min(before) >= 1
