@@ -1,7 +1,7 @@
-"""Radar plots and tracks in EUROCONTROL ASTERIX, categories 048 and 062, by libasterix.
+"""Radar plots and tracks in EUROCONTROL ASTERIX, categories 048 and 062.
 
-What it is not: an encoder, and not a tracker. The only file that imports ``asterix``, and only when a radar's first
-bytes come: its generated tables take a second and 60 MB to load, for which no other feed should wait.
+What it is not: an encoder, and not a tracker. libasterix reads the blocks, in ``asterix_blocks``; what a radar needs of
+it is loaded when the feed is made, so that no frame waits for that.
 
 Rules:
 
@@ -15,14 +15,13 @@ Rules:
 
 from __future__ import annotations
 
-import functools
-import gc
 import math
 from collections.abc import Iterator
 from typing import Any, Final
 
 from appliance.domain import Geodetic, Identity, Plot
 from appliance.errors import BadRecord
+from appliance.feeds.asterix_blocks import ASTERIX_FAULTS, load_radar, parse_records
 from appliance.feeds.pace import base_ns
 from appliance.feeds.source import Tap
 from appliance.feeds.spec import FeedSpec
@@ -46,28 +45,12 @@ CATEGORIES_IN_USE: Final = frozenset(
 )
 """What may stand at the head of a block; anything else means that framing is lost."""
 
-#: What libasterix raises on noise beside the ``ValueError`` that it returns.
-_ASTERIX_FAULTS: Final = (ValueError, AssertionError, LookupError, TypeError, AttributeError, OverflowError)
-
-
-@functools.cache
-def _library() -> Any:
-    """(base module, {category: specification}); loaded for good, and never looked through by the garbage collector."""
-    collected = gc.isenabled()
-    gc.disable()  # a third of the time, and a stop of every thread for each of some ten thousand classes' garbage
-    try:
-        from asterix import base, generated  # noqa: PLC0415 - a second and 60 MB, see the top of this file
-    finally:
-        if collected:
-            gc.enable()
-    gc.freeze()
-    return base, {34: generated.Cat_034_1_29, 48: generated.Cat_048_1_32, 62: generated.Cat_062_1_21}
-
 
 class RadarReader:
     """Bytes of one ASTERIX feed in, plots out."""
 
     def __init__(self, spec: FeedSpec) -> None:
+        load_radar()
         self._decode = RecordDecoder(spec)
         self._live_reference = base_ns(spec)
         self._buffer = b""
@@ -123,7 +106,7 @@ class RadarReader:
             except BadRecord as e:  # drops this one record
                 tap.bad(e.reason)
                 continue
-            except _ASTERIX_FAULTS:  # an item whose content the library cannot turn into a number
+            except ASTERIX_FAULTS:  # an item whose content the library cannot turn into a number
                 tap.bad("item")
                 continue
             if plot is not None:
@@ -143,26 +126,6 @@ def _skip(data: bytes) -> tuple[int, None, list[Any], bool]:
         if data[i] in CATEGORIES_IN_USE:
             return i, None, [], False
     return len(data), None, [], False
-
-
-def parse_records(category: int, body: bytes) -> tuple[list[Any], bool]:
-    """The records of one block up to the first broken one, and whether there was one. Foreign categories: none."""
-    base, specifications = _library()
-    if category not in specifications:
-        return [], False
-    record_type = specifications[category].cv_record
-    records: list[Any] = []
-    bits = base.Bits.from_bytes(body)
-    while len(bits):
-        try:
-            result = record_type.parse(base.ParsingMode.StrictParsing, bits)
-        except _ASTERIX_FAULTS:
-            return records, True
-        if isinstance(result, ValueError) or result[0].is_empty():
-            return records, True
-        record, bits = result
-        records.append(record)
-    return records, False
 
 
 class RecordDecoder:

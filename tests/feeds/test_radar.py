@@ -10,10 +10,13 @@ import sys
 from typing import Any
 
 import pytest
+from asterix import generated
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from appliance.domain import Identity, Plot
+from appliance.feeds import asterix_blocks
+from appliance.feeds.asterix_blocks import RADAR, TRACKER
 from appliance.feeds.radar import RadarReader
 from appliance.feeds.spec import SensorSigma
 from appliance.feeds.streams import Chunk
@@ -50,11 +53,41 @@ def read(spec, tap):
 def test_what_the_library_loads_is_never_looked_through_again() -> None:
     code = (
         "import gc\n"
-        "from appliance.feeds import radar\n"
-        "radar._library()\n"
-        "assert gc.isenabled() and len(gc.get_objects()) < 10_000 < 100_000 < gc.get_freeze_count()\n"
+        "from appliance.feeds import asterix_blocks\n"
+        "asterix_blocks.load_radar()\n"
+        "assert gc.isenabled() and len(gc.get_objects()) < 10_000 < 20_000 < gc.get_freeze_count()\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("editions", [RADAR, TRACKER])
+def test_what_is_left_out_of_the_library_is_missed_nowhere(editions: Any) -> None:
+    """Every class that is made says what the library's own says, and none of its functions lacks a name."""
+    made = asterix_blocks._record_types(tuple(editions.items()))
+    for category, record in made.items():
+        whole = generated.manifest["CATS"][category]
+        own = next(each for each in whole if each.cv_edition == editions[category]).cv_record
+        assert _described(record) == _described(own)
+    names = vars(sys.modules[generated.__name__])
+    of_ours = next(iter(made.values())).parse.__func__.__globals__
+    for name, found in of_ours.items():
+        if isinstance(found, type) and found.__module__ == generated.__name__:
+            for function in vars(found).values():
+                code = getattr(getattr(function, "__func__", getattr(function, "fget", function)), "__code__", None)
+                missed = [] if code is None else [each for each in code.co_names if each in names and not of_ours[each]]
+                assert missed == [], (name, missed)
+
+
+def _described(kind: Any, seen: frozenset[str] = frozenset()) -> Any:
+    """What a generated class says, with what it speaks of, to the bottom."""
+    if isinstance(kind, (list, tuple)):
+        return [_described(each, seen) for each in kind]
+    if isinstance(kind, dict):
+        return {key: _described(each, seen) for key, each in kind.items()}
+    if not isinstance(kind, type) or kind.__module__ != generated.__name__ or kind.__name__ in seen:
+        return kind.__name__ if isinstance(kind, type) else kind
+    said = {name: value for name, value in vars(kind).items() if name.startswith("cv_") and name != "cv_arg"}
+    return kind.__name__, {name: _described(value, seen | {kind.__name__}) for name, value in said.items()}
 
 
 def test_a_plot_is_a_range_and_bearing_from_the_radar(read, asterix_block, tap) -> None:
