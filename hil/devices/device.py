@@ -31,6 +31,8 @@ Part = Literal["daemon", "broker"]
 """A service of the device: the appliance itself, or the Mosquitto that stands beside it."""
 
 BOOT_LIMIT_S = 180.0
+BOOT_LOOK_S = 0.5
+"""From one look whether a device has booted to the next: each takes a small device's processor from its start."""
 COMMAND_LIMIT_S = 120.0
 STOP_LIMIT_S = 60.0
 

@@ -32,7 +32,17 @@ _ENVIRONMENT: Final = (
     "HOME=/var/lib/edge-appliance NUMBA_CACHE_DIR=/var/cache/edge-appliance NUMBA_CPU_NAME=generic"
     " OMP_NUM_THREADS=1 ORT_DISABLE_TELEMETRY=1"
 )
-_READY: Final = "[ ! -e /etc/mosquitto/provision.json ] || systemctl is-active --quiet edge-broker"
+
+
+def listens(port: int) -> str:
+    """The shell's words for whether somebody takes connections at a port (proc_pid_net(5); TCP_LISTEN is 0A).
+
+    Asked again and again while the device boots, and so without its service manager, which has other work then.
+    """
+    return f"grep -q ':{port:04X} 00000000:0000 0A' /proc/net/tcp"
+
+
+_READY: Final = f"[ ! -e /etc/mosquitto/provision.json ] || {listens(BUS_PORT)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

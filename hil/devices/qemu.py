@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from hil.devices.device import COMMAND_LIMIT_S, Address, CannotDo, DeviceFailed, DeviceTimeout
+from hil.devices.device import BOOT_LOOK_S, COMMAND_LIMIT_S, Address, CannotDo, DeviceFailed, DeviceTimeout
 from hil.devices.machine import ANSWER_S, BUS_PORT, Answer, Machine
 from hil.vm.build import Image
 from hil.vm.recipe import CAMERA_PORT, FEED_PORTS, LINES_PORT, MACHINES, RIG_ADDRESS
@@ -171,7 +171,7 @@ class QemuDevice(Machine):
         while not self.booted():
             if time.monotonic() > deadline:
                 raise DeviceTimeout(f"not booted within {limit_s:.0f} s\n{self.console()}")
-            time.sleep(0.2)
+            time.sleep(BOOT_LOOK_S)
         return (time.time_ns() - self.powered_ns) / 1e9
 
     def console(self, lines: int = 15) -> str:

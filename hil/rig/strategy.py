@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
-from hil.devices.device import BOOT_LIMIT_S, Device, DeviceTimeout
+from hil.devices.device import BOOT_LIMIT_S, BOOT_LOOK_S, Device, DeviceTimeout
 
 State = Literal["off", "booted", "running"]
 RUNNING_LIMIT_S = 120.0
@@ -48,7 +48,7 @@ class Strategy:
 
     def _boot(self) -> None:
         self._device.power_on()
-        self._until(self._device.booted, BOOT_LIMIT_S, "booted")
+        self._until(self._device.booted, BOOT_LIMIT_S, "booted", look_s=BOOT_LOOK_S)
 
     def _run(self) -> None:
         began_ns = time.time_ns()
@@ -59,11 +59,11 @@ class Strategy:
         if self.state == "running":
             self._device.stop()
 
-    def _until(self, ready: Callable[[], bool], limit_s: float, what: str) -> None:
+    def _until(self, ready: Callable[[], bool], limit_s: float, what: str, *, look_s: float = _LOOK_S) -> None:
         began = time.monotonic()
         while not ready():
             if time.monotonic() - began > limit_s:
                 words = "\n".join(self._device.log("daemon", 8).splitlines())
                 raise DeviceTimeout(f"the device was not {what} within {limit_s:.0f} s\n{words}")
-            time.sleep(_LOOK_S)
+            time.sleep(look_s)
         self.took_s[what] = time.monotonic() - began

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -21,6 +22,7 @@ from appliance.config.check import sense_faults
 from appliance.config.mission import Mission
 from appliance.errors import UsageError
 from hil.devices.device import CannotDo, Device, DeviceFailed, DeviceTimeout
+from hil.devices.machine import listens
 from hil.devices.qemu import QemuDevice, command_line, free_forwards
 from hil.rig.reports.html import page
 from hil.rig.verdict import Outcome
@@ -195,6 +197,16 @@ def test_without_power_nothing_answers(device: QemuDevice) -> None:
     with pytest.raises(DeviceFailed, match="off"):
         device.shell("true")
     assert not device.booted()
+
+
+def test_a_broker_that_listens_is_told_from_one_that_does_not() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as broker:
+        port = broker.getsockname()[1]
+        look = listens(port)
+        assert subprocess.run(["/bin/sh", "-c", look], check=False).returncode == 0
+        with socket.create_connection(("127.0.0.1", port)):
+            pass
+    assert subprocess.run(["/bin/sh", "-c", look], check=False).returncode == 1
 
 
 def test_the_agent_forgets_what_is_no_request() -> None:
