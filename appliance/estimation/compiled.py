@@ -41,6 +41,9 @@ _KINDS: Final = {np.dtype(np.float64): "d", np.dtype(np.int64): "q", np.dtype(np
 _ARRAY_OR_NUMBER: Final = re.compile(r"\(\w+:|[dq?](\d+)|([fio])")
 _DIGITS: Final = tuple(map(str, range(65)))
 _LOCK: Final = threading.RLock()
+_Array: Final = np.ndarray
+_Held = tuple[tuple[Any, ...], str, list[Any]]
+"""A tuple, its layout and its words."""
 _at, _address_of = ctypes.c_char.from_buffer, ctypes.addressof
 
 
@@ -81,8 +84,8 @@ class Compiled:
         self.name = f"{function.__module__}.{function.__qualname__}"
         self._defaults: tuple[Any, ...] = getattr(function, "__defaults__", None) or ()
         self._count: int = function.__code__.co_argcount
-        self._variants: dict[str, _Variant] = {}
-        self._held: dict[int, tuple[tuple[Any, ...], str, list[Any]]] = {}
+        self._variants: dict[str, Callable[[list[Any]], Any]] = {}
+        self._held: dict[int, _Held] = {}
 
     @property
     def layouts(self) -> tuple[str, ...]:
@@ -94,33 +97,17 @@ class Compiled:
             args += self._defaults[len(args) - self._count :]
         marks: list[str] = []
         words: list[Any] = []
-        for k, value in enumerate(args):
-            if isinstance(value, tuple):
-                held = self._held.get(k)
-                if held is None or held[0] is not value:
-                    held = self._hold(k, value)
-                marks.append(held[1])
-                words.extend(held[2])
-            else:
-                _take((value,), marks, words)
+        _take(args, marks, words, self._held)
         layout = "".join(marks)
         variant = self._variants.get(layout) or self._load(layout, args)
         return variant(words)
 
-    def _hold(self, k: int, value: tuple[Any, ...]) -> tuple[tuple[Any, ...], str, list[Any]]:
-        """A bank comes again and again: what it is made of cannot change while it is the same tuple."""
-        marks: list[str] = []
-        words: list[Any] = []
-        _take((value,), marks, words)
-        self._held[k] = held = value, "".join(marks), words
-        return held
-
-    def _load(self, layout: str, args: tuple[Any, ...]) -> _Variant:
+    def _load(self, layout: str, args: tuple[Any, ...]) -> Callable[[list[Any]], Any]:
         with _LOCK:
             if layout not in self._variants:
                 kept = _Kept(self, layout)
                 built = kept.read() or kept.write(_build(self, args))
-                self._variants[layout] = _Variant(built, layout)
+                self._variants[layout] = _variant(built, layout)
             return self._variants[layout]
 
 
@@ -130,14 +117,20 @@ def _build(function: Compiled, args: tuple[Any, ...]) -> Built:
     return build(function, args)
 
 
-def _take(values: tuple[Any, ...], marks: list[str], words: list[Any]) -> None:
-    """Add the layout of values, and the words that stand for them in memory. Every call of compiled code waits here."""
-    for value in values:
+def _take(values: tuple[Any, ...], marks: list[str], words: list[Any], held: dict[int, _Held]) -> None:
+    """Add the layout of arguments, and the words that stand for them in memory. Every call of compiled code waits here.
+
+    ``held`` is what was said of tuples at the last call.
+    """
+    for k, value in enumerate(values):
         kind = type(value)
-        if kind is np.ndarray:
-            marks.append(_kind(value) + _DIGITS[value.ndim])
-            words.append(_address(value))
-            words.extend(value.shape)
+        if kind is _Array:
+            try:
+                marks.append(_KINDS[value.dtype] + _DIGITS[value.ndim])
+                words.append(_address_of(_at(value)) if value.size else 0)
+            except (KeyError, TypeError, ValueError) as fault:
+                raise TypeError(_wanted(value)) from fault
+            words += value.shape
         elif kind is float:
             marks.append("f")
             words.append(value)
@@ -145,58 +138,63 @@ def _take(values: tuple[Any, ...], marks: list[str], words: list[Any]) -> None:
             marks.append("i" if kind is int else "o")
             words.append(value)
         elif isinstance(value, tuple):
-            marks.append(f"({kind.__name__}:")
-            _take(value, marks, words)
-            marks.append(")")
+            known = held.get(k)
+            if known is None or known[0] is not value:
+                known = held[k] = _tuple(value)
+            marks.append(known[1])
+            words += known[2]
         elif isinstance(value, np.generic):
-            _take((value.item(),), marks, words)
+            _take((value.item(),), marks, words, {})
         else:
             raise TypeError(f"expected numbers, arrays and tuples of these; found {kind.__name__}")
 
 
-def _kind(array: Any) -> str:
-    kind = _KINDS.get(array.dtype)
-    if kind is None:
-        raise TypeError(f"expected arrays of float64, int64 or bool; found {array.dtype}")
-    return kind
+def _tuple(value: tuple[Any, ...]) -> _Held:
+    """A bank comes again and again: what it is made of cannot change while it is the same tuple."""
+    marks: list[str] = []
+    words: list[Any] = []
+    _take(value, marks, words, {})
+    return value, f"({type(value).__name__}:{''.join(marks)})", words
 
 
-def _address(array: Any) -> int:
-    try:
-        return _address_of(_at(array))
-    except (TypeError, ValueError) as fault:
-        if array.size == 0:
-            return 0
-        raise TypeError(f"expected writable arrays in C order; found {array.flags}") from fault
+def _wanted(array: Any) -> str:
+    if array.dtype not in _KINDS:
+        return f"expected arrays of float64, int64 or bool; found {array.dtype}"
+    return f"expected writable arrays in C order; found {array.flags}"
 
 
-class _Variant:
-    """One variant, loaded. Holds the interpreter's lock while it runs, as what it writes to is the caller's."""
+def _variant(built: Built, layout: str) -> Callable[[list[Any]], Any]:
+    """One variant, loaded. It holds the interpreter's lock while it runs, as what it writes to is the caller's."""
+    run = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(_linked(built))
+    arguments = struct.Struct("".join(_words(layout)))
+    memory_of_a_call = ctypes.c_int64 * (ARGUMENTS_AT + arguments.size // 8)
+    pack, result, at = arguments.pack_into, _result(built.returns), 8 * ARGUMENTS_AT
 
-    def __init__(self, built: Built, layout: str) -> None:
-        address = _linked(built)
-        self._run = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)(address)
-        self._arguments = struct.Struct("".join(_words(layout)))
-        self._memory = ctypes.c_int64 * (ARGUMENTS_AT + self._arguments.size // 8)
-        letters = built.returns.strip("()")
-        self._results = struct.Struct(letters.replace("?", "q"))
-        self._flags = tuple(letter == "?" for letter in letters)
-        self._alone = not built.returns.startswith("(")
-
-    def __call__(self, words: list[Any]) -> Any:
-        memory = self._memory()
+    def call(words: list[Any]) -> Any:
+        memory = memory_of_a_call()
         try:
-            self._arguments.pack_into(memory, 8 * ARGUMENTS_AT, *words)
+            pack(memory, at, *words)
         except struct.error as fault:
             raise OverflowError("expected whole numbers of 64 bits") from fault
-        at = ctypes.addressof(memory)
-        if status := self._run(at, at + 8, at):
+        if status := run(_address_of(memory)):
             raise RuntimeError(f"compiled code ended with status {status}: out of memory, or a fault of its own")
-        found = self._results.unpack_from(memory, 8 * RESULTS_AT)
-        if not found and self._alone:
-            return None
-        values = tuple(bool(one) if flag else one for one, flag in zip(found, self._flags, strict=True))
-        return values[0] if self._alone else values
+        return None if result is None else result(memory)
+
+    return call
+
+
+def _result(letters: str) -> Callable[[Any], Any] | None:
+    """How results are read from the memory of a call; None where there are none."""
+    if not letters:
+        return None
+    unpack, kinds = struct.Struct(letters.strip("()").replace("?", "q")).unpack_from, letters.strip("()")
+    if letters.startswith("("):
+        return lambda memory: tuple(
+            one != 0 if kind == "?" else one for one, kind in zip(unpack(memory, 8 * RESULTS_AT), kinds, strict=True)
+        )
+    if letters == "?":
+        return lambda memory: unpack(memory, 8 * RESULTS_AT)[0] != 0
+    return lambda memory: unpack(memory, 8 * RESULTS_AT)[0]
 
 
 def _words(layout: str) -> Iterator[str]:

@@ -78,6 +78,18 @@ define void @NRT_MemInfo_call_dtor(ptr %owner) {
 """
 
 
+#: numba's functions return a status; what they return and raise they write to where they are told.
+_WAY_IN: Final = """
+declare i32 @"{entry}"(ptr, ptr, ptr)
+
+define i32 @"{symbol}"(ptr %memory) {{
+  %raised = getelementptr i64, ptr %memory, i64 1
+  %status = call i32 @"{entry}"(ptr %memory, ptr %raised, ptr %memory)
+  ret i32 %status
+}}
+"""
+
+
 def _typeof(value: Compiled, _context: Any) -> Any:
     """Inside compiled code, a compiled function is numba's own."""
     return types.Dispatcher(_dispatcher(value))
@@ -108,24 +120,24 @@ def build(function: Compiled, args: tuple[Any, ...]) -> Built:
     (text,) = dispatcher.inspect_llvm().values()
     module = llvm().parse_assembly(text)
     module.link_in(llvm().parse_assembly(_RUN_TIME))
-    symbol = _alone(module, function.name, text)
+    symbol = f"{function.name}.{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    _hide_all_behind(symbol, module, function.name)
     return Built(symbol, returned[0], machine().emit_object(module))
 
 
-def _alone(module: Any, name: str, text: str) -> str:
-    """Hide all that the module defines but the entry, which gets a name of its own. It calls nothing but C."""
+def _hide_all_behind(symbol: str, module: Any, name: str) -> None:
+    """One way into the module, which takes the memory of a call. The module calls nothing but C."""
     libraries = ctypes.CDLL("libm.so.6"), ctypes.CDLL("libc.so.6")
-    (entry,) = (one for one in module.functions if "build12_3clocals_3e5entry" in one.name)
+    (entry,) = (one.name for one in module.functions if "build12_3clocals_3e5entry" in one.name)
+    module.link_in(llvm().parse_assembly(_WAY_IN.format(symbol=symbol, entry=entry)))
     for one in module.functions:
         if not one.is_declaration:
-            one.linkage = "external" if one.name == entry.name else "internal"
+            one.linkage = "external" if one.name == symbol else "internal"
         elif not one.name.startswith("llvm.") and not any(hasattr(library, one.name) for library in libraries):
             raise TypeError(f"{name}: expected calls of C's own functions only; found {one.name}")
     for one in module.global_variables:
         if not one.is_declaration:
             one.linkage = "internal"
-    entry.name = f"{name}.{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    return str(entry.name)
 
 
 def _type_of(value: Any) -> Any:

@@ -96,6 +96,8 @@ def _rough(bank: Bank, slot: int, t: float, noise: float) -> Rough:
 
 def by_east(look: Look) -> Index:
     """The plots' indices by east, bearings last."""
+    if len(look.kind) == 1:
+        return np.zeros(1, np.int64)
     return np.argsort(np.where(look.kind == POSITION, look.z[:, 0], np.inf), kind="stable")
 
 
