@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import itertools
 import mmap
 import os
@@ -24,6 +25,7 @@ _SLOW_MOVE_S = 3.0
 _SOON_NS, _ANOTHER_TIME_NS = 500_000_000, 60_000_000_000
 _IMPATIENT_S = 0.5
 _MOMENT_BYTES = 16_000_000
+_STUCK_FRAMES = 10
 
 
 def outbox_forgets() -> None:
@@ -139,6 +141,38 @@ def dies_of_what_comes_twice() -> None:
 def dies_of_another_time() -> None:
     """A plot of another time than ours ends the daemon."""
     _dies_of_plots(lambda _, plot, now_ns: abs(plot.observed_ns - now_ns) > _ANOTHER_TIME_NS)
+
+
+def dies_of_a_stuck_picture() -> None:
+    """A camera that shows one picture again and again ends the daemon."""
+    from appliance.domain import Frame  # noqa: PLC0415
+    from appliance.feeds.supervisor import Feed  # noqa: PLC0415
+
+    real = Feed.put
+    seen: list[tuple[bytes, int]] = [(b"", 0)]
+
+    def put(self: Any, item: Any, taken: Any = None) -> None:
+        if isinstance(item, Frame):
+            picture = hashlib.sha256(item.pixels).digest()
+            before, times = seen[0]
+            seen[0] = picture, times + 1 if picture == before else 0
+            if seen[0][1] >= _STUCK_FRAMES:
+                os._exit(1)
+        real(self, item, taken)
+
+    Feed.put = put  # type: ignore[method-assign]
+
+
+def believes_its_camera() -> None:
+    """A camera's stamps are believed for good: one that jumps is taken to show another time."""
+    from appliance.feeds.video_clock import StreamClock  # noqa: PLC0415
+
+    def believed(self: Any, pts_ns: int, wall_ns: int) -> int:
+        if self._offset_ns is None:
+            self._offset_ns = wall_ns - pts_ns
+        return int(pts_ns + self._offset_ns)
+
+    StreamClock._live = believed  # type: ignore[method-assign]
 
 
 def _dies_of_plots(fatal: Callable[[int | None, Any, int], bool]) -> None:
@@ -305,6 +339,8 @@ SABOTAGES = MappingProxyType(
         "dies-of-the-same-again": dies_of_the_same_again,
         "dies-of-what-comes-twice": dies_of_what_comes_twice,
         "dies-of-another-time": dies_of_another_time,
+        "dies-of-a-stuck-picture": dies_of_a_stuck_picture,
+        "believes-its-camera": believes_its_camera,
         "old-epoch-again": old_epoch_again,
         "gives-up-the-slow": gives_up_the_slow,
         "goes-deaf": goes_deaf,
