@@ -9,7 +9,6 @@ from collections import Counter
 from typing import Final, Protocol
 
 from appliance.config.mission import Bus
-from appliance.pipeline.radio import Radio, RadioSettings
 from appliance.pipeline.results import Result
 
 _SIGNED_BYTES: Final = 4800
@@ -41,6 +40,8 @@ class ThinLink:
     """The radio profile: every new epoch is paid for, and its recipients begin from nothing."""
 
     def __init__(self, unit: str, bus: Bus, *, now_ns: int) -> None:
+        from appliance.pipeline.radio import Radio, RadioSettings  # noqa: PLC0415 - no other profile waits for it
+
         settings = RadioSettings(bits_per_s=bus.radio_bits_per_s, key_interval_s=bus.radio_key_interval_s)
         self._radio = Radio(unit, settings, now_ns=now_ns)
         self._recipients = len(bus.recipients)

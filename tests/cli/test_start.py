@@ -24,6 +24,13 @@ def test_a_daemon_loads_nothing_that_verifies_sticks() -> None:
     assert not {"tuf", "securesystemslib", "urllib3", "pkcs11"} & _loaded_by("appliance.daemon")
 
 
+def test_a_daemon_loads_nothing_of_a_recipients() -> None:
+    program = "import sys; import appliance.daemon; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    others = {"appliance.sealing.opener", "appliance.bus.reader", "appliance.bus.inbox", "appliance.pipeline.radio"}
+    assert not others & set(done.stdout.split())
+
+
 def test_what_a_unit_file_starts_loads_no_parser_of_command_lines() -> None:
     assert not {"cyclopts", "rich"} & _loaded_by("appliance.cli.serve, appliance.config, appliance.daemon")
 
