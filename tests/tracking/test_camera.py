@@ -36,13 +36,24 @@ def pixel_of(camera: CameraModel, place: Geodetic) -> tuple[float, float]:
     return float(pixels[0, 0]), float(pixels[0, 1])
 
 
+def fine(camera: CameraModel) -> CameraModel:
+    """The same view in pixels so fine that a pixel's doubt moves no place."""
+    return dataclasses.replace(
+        camera,
+        width_px=200 * camera.width_px,
+        height_px=200 * camera.height_px,
+        **{name: 200.0 * getattr(camera, name) for name in ("fx_px", "fy_px", "cx_px", "cy_px")},
+    )
+
+
 @pytest.mark.parametrize("distortion", [(0.0,) * 5, LENS])
 @pytest.mark.parametrize("roll", [0.0, 0.2])
 @pytest.mark.parametrize("distance", [110.0, 300.0, 1000.0, 2500.0])
 def test_a_place_that_is_projected_is_located_where_it_was(
     camera: CameraModel, track_at: TrackAt, distortion: tuple[float, ...], roll: float, distance: float
 ) -> None:
-    lens = dataclasses.replace(camera, distortion=distortion, roll_rad=roll, sigma_pitch_rad=1e-4, sigma_terrain_m=0.1)
+    known = dataclasses.replace(camera, sigma_pitch_rad=1e-4, sigma_terrain_m=0.1)
+    lens = dataclasses.replace(fine(known), distortion=distortion, roll_rad=roll)
     place = ground(lens, math.radians(43.0), distance)
     plot = locate(track_at(*pixel_of(lens, place), height=4.0, width=4.0), lens)
     assert plot is not None
@@ -120,7 +131,7 @@ def test_the_lens_agrees_with_opencv(camera: CameraModel) -> None:
 
 def test_far_away_the_earth_curves_and_light_bends(camera: CameraModel, track_at: TrackAt) -> None:
     sharp = dataclasses.replace(
-        camera,
+        fine(camera),
         pose=dataclasses.replace(camera.pose, altitude_m=340.0),
         pitch_rad=0.02,
         sigma_pitch_rad=1e-5,
@@ -182,6 +193,54 @@ def test_the_covariance_tells_the_truth(camera: CameraModel, track_at: TrackAt, 
     assert abs(float(np.mean(nees)) - 2.0) < bound
     assert size_m < 0.1 * 350.0
     assert np.mean(np.array(nees) > 5.991) == pytest.approx(0.05, abs=0.025)
+
+
+def by_pixels_alone(camera: CameraModel, up_m: float) -> CameraModel:
+    """The same camera, its pose and its ground known for sure."""
+    sure = dict.fromkeys(("sigma_heading_rad", "sigma_pitch_rad", "sigma_roll_rad", "sigma_position_m"), 0.0)
+    pose = dataclasses.replace(camera.pose, altitude_m=camera.ground_altitude_m + up_m)
+    return dataclasses.replace(camera, **sure, sigma_terrain_m=0.0, pitch_rad=0.02, max_range_m=1e6, pose=pose)
+
+
+@pytest.mark.parametrize(("up_m", "range_m"), [(20.0, 300.0), (20.0, 1_000.0), (60.0, 1_500.0), (300.0, 12_000.0)])
+def test_a_place_and_its_doubt_are_the_moments_of_where_the_foot_may_stand(
+    camera: CameraModel, track_at: TrackAt, up_m: float, range_m: float
+) -> None:
+    """Integrated over the ground along the middle of the picture, each square metre as likely as any other."""
+    lens = by_pixels_alone(camera, up_m)
+    row = pixel_of(lens, ground(lens, lens.heading_rad, range_m))[1]
+    plot = locate(track_at(lens.cx_px, row, height=2.0), lens)
+    assert plot is not None
+    places = [ground(lens, lens.heading_rad, float(r)) for r in np.linspace(0.6 * range_m, 1.8 * range_m, 1001)]
+    ranges = np.array([bearing_range(lens.pose, place)[1] for place in places])
+    lat, lon = ([getattr(place, name) for place in places] for name in ("latitude_deg", "longitude_deg"))
+    rows = project(lat, lon, lens.ground_altitude_m, lens)[0][:, 1]
+    density = ranges * np.exp(-0.5 * (rows - row) ** 2 / (1.0 + (0.03 * 2.0) ** 2 + 0.25))
+    mean = float(np.average(ranges, weights=density))
+    sigma = math.sqrt(float(np.average((ranges - mean) ** 2, weights=density)))
+    along = np.array([math.sin(lens.heading_rad), math.cos(lens.heading_rad)])
+    assert mean - range_m > 3.0 * (sigma / mean) ** 2 * range_m
+    assert bearing_range(lens.pose, place_of(plot))[1] - range_m == pytest.approx(mean - range_m, rel=0.1)
+    assert math.sqrt(along @ np.array(plot.covariance) @ along) == pytest.approx(sigma, rel=0.02)
+
+
+def test_many_looks_weighed_by_what_they_tell_find_the_place_and_not_one_nearer_by(
+    camera: CameraModel, track_at: TrackAt
+) -> None:
+    """Evaluated at the pixel alone, doubt made the near looks count for more: 1.2 % of the range, seven sigmas here."""
+    lens, dice = by_pixels_alone(camera, 20.0), np.random.default_rng(8)
+    place = ground(lens, lens.heading_rad, 1_000.0)
+    local = LocalFrame(dataclasses.replace(place, altitude_m=lens.ground_altitude_m))
+    x, y = pixel_of(lens, place)
+    information, weighed = np.zeros((2, 2)), np.zeros(2)
+    for _ in range(1_000):
+        plot = locate(track_at(*_blurred(dice, x, y), width=8.0, height=16.0), lens)
+        assert plot is not None
+        weight = np.linalg.inv(np.array(plot.covariance))
+        information += weight
+        weighed += weight @ np.array(local.to_enu(*plot.values, lens.ground_altitude_m)[:2])
+    off = np.linalg.solve(information, weighed)
+    assert off @ information @ off < 9.2  # chi-square of two degrees of freedom, 99 %
 
 
 @pytest.mark.parametrize("y", [0.0, 100.0, 200.0, 244.0])
