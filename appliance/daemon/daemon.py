@@ -247,10 +247,10 @@ class Daemon:
                 continue
             feed = open_feed(spec)
             lane = self._engines[table.model].lane if table.model is not None else None
-            self._streams.append(PlainStream(feed) if lane is None else CameraStream(feed, lane))
+            stream = PlainStream(feed) if lane is None else CameraStream(feed, lane)
+            self._streams.append(stream)
             self._feeds.append(feed)
-        for feed, stream in zip(self._feeds, self._streams, strict=True):
-            feed.start()
+            feed.start()  # a camera's decoder, a process, comes up while the next feed's library is loaded
             house.callback(feed.stop)
             stream.start()
             house.callback(stream.stop)
