@@ -143,6 +143,10 @@ class Plot:
     - ``range_bearing_elevation``: slant range_m, bearing_rad, elevation_rad above the horizon. Needs ``origin``.
     - ``range_bearing_rate``: range_m, bearing_rad, range_rate_mps, positive where it goes away. Needs ``origin``.
     - ``bearing``: (bearing_rad,); covariance in rad². Needs ``origin``.
+
+    ``shared_covariance`` is the part of ``covariance``, in its shape and units, that is the same error in every plot of
+    this sensor: how it is turned, where it stands. None where nothing is known of one, which is no claim that there is
+    none. ``position``, ``range_bearing`` and ``bearing`` may tell it.
     """
 
     sensor_id: str
@@ -159,6 +163,7 @@ class Plot:
     altitude_m: float | None = None
     cooperative: bool = False
     """True where the thing itself says where it is (AIS, ADS-B): identity is claimed, not observed."""
+    shared_covariance: tuple[tuple[float, ...], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,11 @@ NEW = -2
 POSITION, BEARING = 0, 1
 """Kinds of a plot in `Look`: range-bearing has become a position before it comes here."""
 
+SHARERS = 4
+"""Sensors whose shared errors a state keeps apart."""
+MORE, TWICE, LOST, SHIFTS = 0, 4, 8, 12
+"""Rows of `Bank.shares`, see ``shared.py``: three (4, 4) matrices, then two shifts (4,) of each sharer."""
+
 HISTORY = 96
 """Places kept for each slot; with one every ten seconds, sixteen minutes."""
 
@@ -45,9 +50,11 @@ class Bank(NamedTuple):
     kept_s: Array  #: (C,) until then it is not dropped merely for being silent
     mobile: Index  #: (C, 2) codes of MMSI and ICAO, NONE where there is none
     numbered: Index  #: (C,) the sensor whose running number it carries, NONE where it carries none
-    past: Array  #: (C, HISTORY, 8): time, mean (4), position covariance (ee, en, nn)
+    past: Array  #: (C, HISTORY, 8): time, mean (4), position covariance as it is told (ee, en, nn)
     past_next: Index  #: (C,) how many places were ever kept
     confirmed: npt.NDArray[np.bool_]  #: (C,) whether it was ever believed
+    shares: Array  #: (C, SHIFTS + 2 · SHARERS, 4) what its sensors' shared errors do to it, by the rows above
+    sharers: Index  #: (C, SHARERS) whose; NONE where there is none, and none after it
     looked: Array  #: (S, C) when each sensor last looked at it
     live: Index  #: (C,) the first ``counts[0]``: slots in use, oldest first
     free: Index  #: (C,) the first ``counts[1]``: slots not in use, next one last
@@ -60,6 +67,7 @@ class Look(NamedTuple):
     kind: Index  #: (J,)
     z: Array  #: (J, 2)
     r: Array  #: (J, 2, 2)
+    shared: Array  #: (J, 2, 2) L of the shared part L·Lᵀ of ``r``, a column for each error; zeros where there is none
     origin: Array  #: (J, 2)
     time_s: Array  #: (J,)
     velocity: Array  #: (J, 2)
@@ -137,6 +145,8 @@ def make_bank(capacity: int, models: int, sensors: int = 1) -> Bank:
         past=np.zeros((c, HISTORY, 8)),
         past_next=np.zeros(c, np.int64),
         confirmed=np.zeros(c, np.bool_),
+        shares=np.zeros((c, SHIFTS + 2 * SHARERS, 4)),
+        sharers=np.full((c, SHARERS), NONE, np.int64),
         looked=np.full((sensors, c), NEVER),
         live=np.zeros(c, np.int64),
         free=np.arange(c - 1, -1, -1),

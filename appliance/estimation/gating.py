@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from appliance.estimation.bank import POSITION, Bank, Index, Look, Moves, Sight
+from appliance.estimation.bank import MORE, POSITION, Bank, Index, Look, Moves, Sight
 from appliance.estimation.compiled import compiled, inlined, leaf
 from appliance.estimation.gaussian import MANOEUVRE_S, Array, wrap
 
@@ -168,7 +168,9 @@ def remember(bank: Bank, slot: int, step_s: float) -> None:
     row[0] = bank.time_s[slot]
     for a in range(4):
         row[1 + a] = bank.mean[slot, a]
-    row[5], row[6], row[7] = bank.cov[slot, 0, 0], bank.cov[slot, 0, 1], bank.cov[slot, 1, 1]
+    more = bank.shares[slot]
+    row[5], row[7] = bank.cov[slot, 0, 0] + more[MORE, 0], bank.cov[slot, 1, 1] + more[MORE + 1, 1]
+    row[6] = bank.cov[slot, 0, 1] + more[MORE, 1]
     bank.past_next[slot] = count + 1
 
 

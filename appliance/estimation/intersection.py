@@ -14,10 +14,11 @@ from typing import Final
 
 import numpy as np
 
-from appliance.estimation.bank import Bank, Moves
+from appliance.estimation.bank import NONE, Bank, Moves
 from appliance.estimation.gating import remember
 from appliance.estimation.gaussian import Array
 from appliance.estimation.imm import merge, predict
+from appliance.estimation.shared import carry_shared, tell_shared
 
 _H: Final = np.eye(2, 4)
 _LEAST: Final = 0.02
@@ -71,6 +72,17 @@ def intersect(bank: Bank, slot: int, z: Array, r: Array, t: float, moves: Moves)
         x[m], p[m] = joined(x[m], p[m], z, r, share)
     bank.x[slot], bank.p[slot], bank.w[slot] = x, p, w
     merge(bank.x[slot], bank.p[slot], bank.w[slot], bank.mean[slot], bank.cov[slot])
+    if bank.sharers[slot, 0] != NONE:
+        _share(bank, slot, r, share, max(dt, 0.0))
     bank.time_s[slot] = max(t, float(bank.time_s[slot]))
     remember(bank, slot, moves.history_step_s)
     return True
+
+
+def _share(bank: Bank, slot: int, r: Array, w: float, dt: float) -> None:
+    """What the state's sensors share goes the way of its error: e ← P'·ω·P⁻¹·F·e, its square over ω as P's is."""
+    forward = np.eye(4)
+    forward[0, 2] = forward[1, 3] = dt
+    keep = (np.eye(4) - (1.0 - w) * bank.cov[slot] @ _H.T @ np.linalg.inv(r) @ _H) @ forward
+    carry_shared(bank, slot, keep / np.sqrt(w))
+    tell_shared(bank, slot)

@@ -10,6 +10,7 @@ from appliance.estimation.bank import NEVER, NONE, Bank, Index, Look, Moves, Rul
 from appliance.estimation.compiled import compiled, leaf
 from appliance.estimation.gating import fade, remember
 from appliance.estimation.gaussian import put
+from appliance.estimation.shared import begin_shared
 
 
 @compiled
@@ -22,8 +23,8 @@ def choose(bank: Bank, slot: int, ways: int, rules: Rules) -> None:
 
 
 @compiled
-def place(bank: Bank, slot: int, look: Look, j: int, rules: Rules, log_odds: float) -> None:
-    """Set a slot to plot ``j``: its own position and velocity, or velocity zero ± the prior."""
+def place(bank: Bank, slot: int, look: Look, j: int, rules: Rules, log_odds: float, sensor: int = NONE) -> None:
+    """Set a slot to ``sensor``'s plot ``j``: its own position and velocity, or velocity zero ± the prior."""
     moves = look.velocity_var[j] > 0.0
     bank.cov[slot] = 0.0
     for a in range(2):
@@ -37,12 +38,13 @@ def place(bank: Bank, slot: int, look: Look, j: int, rules: Rules, log_odds: flo
     bank.log_odds[slot], bank.past_next[slot] = log_odds, 0
     bank.held_s[slot] = bank.kept_s[slot] = NEVER
     bank.numbered[slot] = NONE
+    begin_shared(bank, slot, look, j, sensor)
     remember(bank, slot, 0.0)
 
 
 @compiled
-def begin(bank: Bank, look: Look, j: int, rules: Rules, log_odds: float) -> int:
-    """A new state at plot ``j``; its slot, or NONE where the room is spent."""
+def begin(bank: Bank, look: Look, j: int, rules: Rules, log_odds: float, sensor: int = NONE) -> int:
+    """A new state at ``sensor``'s plot ``j``; its slot, or NONE where the room is spent."""
     count, spare = bank.counts[0], bank.counts[1]
     if count >= rules.room or spare == 0:
         return NONE
@@ -52,7 +54,7 @@ def begin(bank: Bank, look: Look, j: int, rules: Rules, log_odds: float) -> int:
     bank.confirmed[slot] = log_odds >= rules.confirm
     bank.looked[:, slot] = NEVER
     bank.ways[slot] = 0
-    place(bank, slot, look, j, rules, log_odds)
+    place(bank, slot, look, j, rules, log_odds, sensor)
     return int(slot)
 
 

@@ -21,9 +21,10 @@ from appliance.estimation.assignment import assign
 from appliance.estimation.bank import BEARING, NEW, NONE, POSITION, Bank, Index, Look, Moves, Rules, Sight
 from appliance.estimation.compiled import compiled, inlined, leaf
 from appliance.estimation.gating import LEAST_SEEN, Gated, gate, miss, remember
-from appliance.estimation.gaussian import LOG_2PI, Array, put, update_pair, update_single, wrap
+from appliance.estimation.gaussian import LOG_2PI, STANDING, Array, put, update_pair, update_single, wrap
 from appliance.estimation.imm import advance, merge, no_steps, prepare, reweigh
 from appliance.estimation.lifecycle import begin, end
+from appliance.estimation.shared import shares, update_shared
 
 UPDATED, SECOND, BEGUN = 0, 1, 2
 """Columns of `Outcome.slots`: that the plot updated; the next best that could have taken it; that it began."""
@@ -163,8 +164,10 @@ def _update_model(x: Array, p: Array, look: Look, j: int, dt: float, q: float, w
 
 
 @compiled
-def _apply(bank: Bank, slot: int, t: float, look: Look, j: int, moves: Moves, predicted: Predicted, i: int) -> None:
-    """Put the predicted state of row ``i``, updated with plot ``j``, into the bank."""
+def _apply(
+    bank: Bank, slot: int, t: float, look: Look, j: int, moves: Moves, predicted: Predicted, i: int, sensor: int
+) -> None:
+    """Put the predicted state of row ``i``, updated with ``sensor``'s plot ``j``, into the bank."""
     at = max(t, bank.time_s[slot])
     logs, work, ways = predicted.logs, predicted.work, bank.ways[slot]
     for m in range(logs.shape[0]):
@@ -175,8 +178,22 @@ def _apply(bank: Bank, slot: int, t: float, look: Look, j: int, moves: Moves, pr
         )
     reweigh(bank.w[slot], logs)
     merge(bank.x[slot], bank.p[slot], bank.w[slot], bank.mean[slot], bank.cov[slot])
+    if bank.sharers[slot, 0] != NONE or shares(look, j):
+        _share(bank, slot, at, look, j, moves, predicted.w[i], sensor)
     bank.time_s[slot] = at
     remember(bank, slot, moves.history_step_s)
+
+
+@compiled
+def _share(bank: Bank, slot: int, at: float, look: Look, j: int, moves: Moves, weights: Array, sensor: int) -> None:
+    """Carry along what plots share: a prediction from the slot's time to ``at``, then the update with plot ``j``."""
+    ways, dt = bank.ways[slot], at - bank.time_s[slot]
+    q, goes = 0.0, 1.0
+    for m in range(weights.shape[0]):
+        q += bank.w[slot, m] * moves.noise[ways, m]
+        if dt > 0.0 and moves.turns[ways, m] == STANDING:
+            goes -= weights[m]
+    update_shared(bank, slot, look, j, look.time_s[j] - at, q, (goes * dt, goes), sensor)
 
 
 @compiled
@@ -258,7 +275,7 @@ def scan(
             if pairs.columns[k] == j:
                 out.llr[j] = pairs.llrs[k]
         out.slots[j, UPDATED] = slot
-        _apply(bank, slot, t, look, j, moves, predicted, i)
+        _apply(bank, slot, t, look, j, moves, predicted, i, sensor)
         bank.log_odds[slot] = min(bank.log_odds[slot] + out.llr[j], moves.max_log_odds)
         looked[slot] = max(looked[slot], t)
     _runner_up(gated.rows, pairs, out.slots)
@@ -282,5 +299,5 @@ def step(
             out.fresh[fresh] = slot
             fresh += 1
         elif slot == NONE and look.kind[j] == POSITION:
-            out.slots[j, BEGUN] = begin(bank, look, j, rules, birth)
+            out.slots[j, BEGUN] = begin(bank, look, j, rules, birth, sensor)
     return fresh, end(bank, moves, rules, newest, out.gone)

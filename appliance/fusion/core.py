@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from appliance.estimation import lifecycle
-from appliance.estimation.bank import NEVER, NONE, Bank, Index, Look, Moves, Rules, Sight, grown, make_bank
+from appliance.estimation.bank import MORE, NEVER, NONE, Bank, Index, Look, Moves, Rules, Sight, grown, make_bank
 from appliance.estimation.gating import by_east
 from appliance.estimation.gaussian import MANOEUVRE_S, STANDING, Array
 from appliance.estimation.scan import Outcome, scan, step
@@ -113,7 +113,7 @@ class Core:
     def ahead(self, slots: Index, t: float) -> tuple[Array, Array]:
         """Means (S, 4) and covariances (S, 4, 4) of ``slots`` at ``t``, each not before its own time."""
         bank, noise = self.bank, self._shaking[self.bank.ways[slots]]
-        mean, cov = bank.mean[slots], bank.cov[slots]
+        mean, cov = bank.mean[slots], self.doubt(slots)
         dt = np.maximum(t - bank.time_s[slots], 0.0)
         q = sum((bank.w[slots, k] * noise[:, k] for k in range(noise.shape[1])), np.zeros(len(slots)))
         step, wide = dt[:, None], dt[:, None, None]
@@ -124,6 +124,14 @@ class Core:
         for axis, grow in ((0, shaken), (1, shaken), (2, slower), (3, slower)):
             cov[:, axis, axis] += grow
         return mean, cov
+
+    def doubt(self, slots: Index) -> Array:
+        """Covariances (S, 4, 4) of ``slots`` at their own times, with what is wrong in all plots of a sensor alike."""
+        bank = self.bank
+        cov = bank.cov[slots]
+        if (bank.sharers[slots, 0] != NONE).any():
+            cov += bank.shares[slots, MORE : MORE + 4]
+        return cov
 
     def end(self, t: float) -> Index:
         """Fade all to ``t`` and free the slots that are not to be kept; their numbers stand until one begins there."""
@@ -145,6 +153,7 @@ class Core:
         if row >= MAX_SENSORS:  # more than any unit has: forget the first, never grow
             row = self._sensors.pop(next(iter(self._sensors)))
             self.bank.looked[row] = NEVER
+            self.bank.sharers[self.bank.sharers == row] = MAX_SENSORS  # nobody's number
         elif row >= len(self.bank.looked):
             self.bank = grown(self.bank, len(self.bank.time_s), 2 * row)
         self._sensors[sensor_id] = row
@@ -183,6 +192,7 @@ def one_look(z: Array, r: Array, t: float, velocity: tuple[float, float] | None,
         kind=np.zeros(1, np.int64),
         z=z[None],
         r=r[None],
+        shared=np.zeros((1, 2, 2)),
         origin=np.zeros((1, 2)),
         time_s=np.array([t]),
         velocity=np.array([velocity or (0.0, 0.0)]),

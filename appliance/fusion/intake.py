@@ -35,6 +35,7 @@ from appliance.estimation.measure import (
     rated,
 )
 from appliance.fusion.dossier import MAX_ALTITUDE_M
+from appliance.fusion.shared import factors
 from appliance.geodesy import LocalFrame
 
 MAX_SPEED_MPS: Final = 1_500.0
@@ -45,7 +46,7 @@ _BEARING_AREA_M2: Final = 0.5 * 10_000.0**2
 """A density per m² becomes one per rad over what one radian covers out to 10 km."""
 
 _KIND, _VALUES, _COVARIANCE, _ORIGIN = map(attrgetter, ("kind", "values", "covariance", "origin"))
-_OBSERVED, _VELOCITY = map(attrgetter, ("observed_ns", "velocity_mps"))
+_OBSERVED, _VELOCITY, _SHARED = map(attrgetter, ("observed_ns", "velocity_mps", "shared_covariance"))
 _NAME = attrgetter("observed_ns", "observation_id")
 
 Measured = tuple[Array, Array, Index]
@@ -62,6 +63,8 @@ class Laid:
     origin: Array
     rate: Array | None = None
     """(J, 2) range rate and its variance, which is negative where a plot has none; None where no plot has one."""
+    shared: Array | None = None
+    """(J, 2, 2) as in `Look`; None where no plot tells any."""
 
     def only(self, which: Any) -> Laid:
         """Those at ``which``, in that order."""
@@ -69,7 +72,8 @@ class Laid:
         at = np.flatnonzero(at) if at.dtype == np.bool_ else at.astype(np.int64)
         kind = self.kind if isinstance(self.kind, int) else self.kind[at]
         rate = None if self.rate is None else self.rate[at]
-        return Laid([self.plots[i] for i in at], kind, self.z[at], self.r[at], self.origin[at], rate)
+        shared = None if self.shared is None else self.shared[at]
+        return Laid([self.plots[i] for i in at], kind, self.z[at], self.r[at], self.origin[at], rate, shared)
 
 
 class Intake:
@@ -107,8 +111,16 @@ class Intake:
         if kind == "range_bearing_elevation":
             plots = [_heightened(plot) if fine else plot for plot, fine in zip(plots, verdict == FINE, strict=True)]
         rate = np.column_stack((values[:, 2], cov[:, 2, 2])) if kind == "range_bearing_rate" else None
-        laid = Laid(plots, BEARING if kind == "bearing" else POSITION, z, r, at, rate)
+        shared = self._shared(plots, z, verdict) if any(map(_SHARED, plots)) else None
+        laid = Laid(plots, BEARING if kind == "bearing" else POSITION, z, r, at, rate, shared)
         return laid if not any(verdict.tolist()) else self._without(laid, verdict)
+
+    def _shared(self, plots: list[Plot], z: Array, verdict: Index) -> Array:
+        """(J, 2, 2) what plots share with all of their sensors'; the verdict on those that share what cannot be."""
+        here = [self._local(plot.origin) or (0.0, 0.0) for plot in plots]
+        told, usable = factors(plots, z, np.array(here))
+        verdict[~usable & (verdict == FINE)] = BAD_COVARIANCE
+        return told
 
     def _without(self, laid: Laid, verdict: Index) -> Laid:
         """Leave out what was not found fine, and count why."""
@@ -202,6 +214,7 @@ class Nothing(NamedTuple):
     kinds: dict[int, Index]
     zeros: Array
     still: Array
+    square: Array
     negative: Array
     lock: Index
     codes: Index
@@ -221,6 +234,7 @@ def _new_nothing(count: int) -> Nothing:
         kinds={kind: np.full(count, kind, np.int64) for kind in (POSITION, BEARING)},
         zeros=np.zeros(count),
         still=np.zeros((count, 2)),
+        square=np.zeros((count, 2, 2)),
         negative=np.full(count, -1.0),
         lock=np.full(count, NONE, np.int64),
         codes=np.full((count, 2), NONE, np.int64),
@@ -270,6 +284,7 @@ def _joined(parts: list[Laid]) -> Laid:
         np.concatenate([part.r for part in parts]),
         np.concatenate([part.origin for part in parts]),
         np.concatenate([_NO_RATE.repeat(len(part.plots), 0) if part.rate is None else part.rate for part in parts]),
+        np.concatenate([_nothing(len(part.plots)).square if part.shared is None else part.shared for part in parts]),
     )
 
 
@@ -296,6 +311,7 @@ def make_look(
         kind=nothing.kinds[laid.kind] if isinstance(laid.kind, int) else laid.kind,
         z=laid.z,
         r=laid.r,
+        shared=nothing.square if laid.shared is None else laid.shared,
         origin=laid.origin,
         time_s=np.array([(at_ns - base_ns) * 1e-9 for at_ns in map(_OBSERVED, laid.plots)], np.float64),
         velocity=velocity,

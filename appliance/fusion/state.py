@@ -169,7 +169,8 @@ class State:
             self.book.release(identity, slot)
         bank = self.core.bank
         if self.core.confirmed[slot]:
-            self.deleted.append((t, self.nanoseconds(t), dossier, bank.mean[slot].copy(), bank.cov[slot].copy()))
+            doubt = self.core.doubt(np.array([slot]))[0]
+            self.deleted.append((t, self.nanoseconds(t), dossier, bank.mean[slot].copy(), doubt))
             while t - self.deleted[0][0] > DELETED_S:
                 self.deleted.popleft()
 
@@ -211,7 +212,7 @@ class State:
 
     def _now_row(self, slot: int) -> Array:
         bank = self.core.bank
-        c = bank.cov[slot]
+        c = self.core.doubt(np.array([slot]))[0]
         return np.array([bank.time_s[slot], *bank.mean[slot], c[0, 0], c[0, 1], c[1, 1]])
 
 

@@ -9,8 +9,9 @@ Rules: a thing stands on its box's bottom edge, in the middle; the ground is the
 ``ground_altitude_m``. A place is given only where a Gaussian can tell the truth about it: beyond `MAX_RANGE_DOUBT` of
 the range, at and above the horizon, and past ``max_range_m`` there is none. What flies, or is cut by the lower edge of
 the picture, has no visible foot: it gives a bearing, never a guessed range. A place is the mean of where the foot may
-stand, which is farther away than what its pixel shows (`_moments`). Pose errors are the same in every frame of one
-camera; the covariance is right for one plot, and does not shrink by looking again.
+stand, which is farther away than what its pixel shows (`_moments`). The covariance is right for one plot. What in it
+comes of the pose and of the height of the ground is wrong in every frame of one camera alike; a plot tells that part as
+``shared_covariance``, so that many looks at a thing do not shrink it.
 
 Sources: ray and effective Earth radius as in ``optics.py``; covariance to first order (Bar-Shalom 2001 §1.4), of the
 foot's pixel along the ray to second order.
@@ -50,6 +51,8 @@ STEEPEST_SECTOR_RAD: Final = math.radians(70.0)
 """Looking down more steeply, the field of view is no slice of a ring any more."""
 _BORDER: Final = 33
 _STEP_PX: Final = 0.5
+_POSE: Final = slice(2, 5)
+"""Heading, pitch and roll among what `_sensitivities` says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,15 +161,16 @@ def _position_plot(
     slopes = _sensitivities(camera, setup, pixel)
     if ray is None or hit is None or slopes is None:
         return None
-    range_m, polar = _moments(camera, setup, hit, slopes, spread)
+    range_m, polar, shared = _moments(camera, setup, hit, slopes, spread)
     if range_m > camera.max_range_m or math.sqrt(polar[1, 1]) > MAX_RANGE_DOUBT * range_m:
         return None
     sin_b, cos_b = math.sin(hit.bearing_rad), math.cos(hit.bearing_rad)
     turn = np.array([[cos_b, sin_b], [-sin_b, cos_b]])  # columns: to the right of the ray, along the ray
-    covariance = turn @ polar @ turn.T + camera.sigma_position_m**2 * np.eye(2)
+    stands = camera.sigma_position_m**2 * np.eye(2)
+    covariance, alike = (turn @ part @ turn.T + stands for part in (polar, shared))
     east, north = range_m * sin_b, range_m * cos_b
     place = _on_ground(setup, camera, east, north)
-    return _plot(track, "position", (place.latitude_deg, place.longitude_deg), covariance.tolist(), camera)
+    return _plot(track, "position", (place.latitude_deg, place.longitude_deg), covariance, alike, camera)
 
 
 def _bearing_plot(
@@ -176,10 +180,12 @@ def _bearing_plot(
     ray, slopes = _ray(camera, setup, pixel), _sensitivities(camera, setup, pixel)
     if ray is None or slopes is None:
         return None
-    variance = float(slopes[0] ** 2 @ _angle_variances(camera, spread))
+    weights, variances = slopes[0] ** 2, _angle_variances(camera, spread)
+    variance, alike = weights @ variances, weights[_POSE] @ variances[_POSE]
     if variance > MAX_RANGE_DOUBT**2:
         return None
-    return _plot(track, "bearing", (wrap_bearing(math.atan2(ray[0], ray[1])),), [[variance]], camera)
+    bearing = wrap_bearing(math.atan2(ray[0], ray[1]))
+    return _plot(track, "bearing", (bearing,), variance.reshape(1, 1), alike.reshape(1, 1), camera)
 
 
 def _ray(camera: CameraModel, setup: Optics, pixel: tuple[float, float]) -> Array | None:
@@ -244,8 +250,9 @@ def _angle_variances(camera: CameraModel, spread: tuple[float, float]) -> Array:
 
 def _moments(
     camera: CameraModel, setup: Optics, hit: _Ground, slopes: Array, spread: tuple[float, float]
-) -> tuple[float, Array]:
-    """(mean range, (2, 2) m² right of the ray and along it) of where a thing may stand whose foot is seen at a pixel.
+) -> tuple[float, Array, Array]:
+    """(mean range, (2, 2) m² right of the ray and along it, that part of it which all looks share) of where a thing may
+    stand whose foot is seen at a pixel.
 
     Why not just the place under the pixel: range bends over slope. A foot seen too low is laid too near and, by the
     slope there, told too sure; of many looks the near ones count for more, and their mean is drawn to the camera by
@@ -271,10 +278,13 @@ def _moments(
     bend = setup.height_m / hit.range_m * hit.per_height
     range_m = hit.range_m * (1.0 + share * (1.0 + 3.0 * bend))
     lever = slopes * np.array([[range_m], [hit.per_slope]])
-    covariance: Array = (lever * _angle_variances(camera, spread)) @ lever.T
-    covariance[1, 1] += hit.per_height**2 * (camera.sigma_terrain_m**2 + camera.sigma_position_m**2)
+    weighed = lever * _angle_variances(camera, spread)
+    covariance: Array = weighed @ lever.T
+    shared: Array = weighed[:, _POSE] @ lever[:, _POSE].T
+    for part in (covariance, shared):
+        part[1, 1] += hit.per_height**2 * (camera.sigma_terrain_m**2 + camera.sigma_position_m**2)
     covariance[1, 1] += pixels_m2 * share * (30.0 * bend**2 - 6.0 * bend - 1.0)
-    return range_m, covariance
+    return range_m, covariance, shared
 
 
 def _bend_per_m(setup: Optics, camera: CameraModel) -> float:
@@ -288,7 +298,7 @@ def _on_ground(setup: Optics, camera: CameraModel, east: float, north: float) ->
 
 
 def _plot(
-    track: Track, kind: str, values: tuple[float, ...], covariance: list[list[float]], camera: CameraModel
+    track: Track, kind: str, values: tuple[float, ...], covariance: Array, shared: Array, camera: CameraModel
 ) -> Plot:
     tracklet = f"{track.sensor_id}:{track.track_id}"
     return Plot(
@@ -297,12 +307,17 @@ def _plot(
         observed_ns=track.updated_ns,
         kind="bearing" if kind == "bearing" else "position",
         values=values,
-        covariance=tuple(tuple(row) for row in covariance),
+        covariance=_rows(covariance),
+        shared_covariance=_rows(shared),
         origin=camera.pose,
         identities=(Identity(kind="tracklet", value=tracklet),),
         categories=track.categories,
         altitude_m=camera.ground_altitude_m if kind == "position" else None,
     )
+
+
+def _rows(matrix: Array) -> tuple[tuple[float, ...], ...]:
+    return tuple(map(tuple, matrix.tolist()))
 
 
 # -- field of view ------------------------------------------------------------------------------------------------

@@ -18,11 +18,13 @@ def introduced(plot: Plot, camera: CameraModel) -> Plot:
     """A ``bearing`` plot as ``range_bearing``, its range uniform over 0 to R = ``max_range_m`` (R/2, R²/12)."""
     ((bearing_variance,),) = plot.covariance
     range_variance = camera.max_range_m**2 / 12.0
+    shared = None if plot.shared_covariance is None else ((0.0, 0.0), (0.0, plot.shared_covariance[0][0]))
     return dataclasses.replace(
         plot,
         kind="range_bearing",
         values=(camera.max_range_m / 2.0, plot.values[0]),
         covariance=((range_variance, 0.0), (0.0, bearing_variance)),
+        shared_covariance=shared,
     )
 
 

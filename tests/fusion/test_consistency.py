@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.consistency import KINDS, Kind, one_run, within
+from benchmarks.consistency import KINDS, POSE_OFF, Kind, one_run, within
 
 RUNS = 25
 
@@ -22,6 +22,15 @@ def test_squared_errors_in_units_of_the_told_covariance_lie_where_they_belong(ki
     ):
         mean, low, high = within(values, degrees, 0.999)
         assert low < mean < high, (kind.name, mean, low, high)
+
+
+@pytest.mark.parametrize("kind", POSE_OFF, ids=lambda kind: kind.name)
+def test_a_camera_whose_pose_is_off_is_told_no_surer_than_it_is(kind: Kind) -> None:
+    rng = np.random.default_rng(19)
+    runs = [one_run(kind, rng) for _ in range(2 * RUNS)]
+    place, low, high = within([run[0] for run in runs], 2, 0.999)
+    assert low < place < high
+    assert within([run[1] for run in runs], 2, 0.999)[0] < high
 
 
 def test_a_filter_that_is_too_sure_of_itself_is_found_out() -> None:

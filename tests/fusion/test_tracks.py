@@ -322,6 +322,8 @@ def _plots(draw: Any) -> Plot:
         velocity_variance_m2ps2=draw(st.sampled_from([None, 1.0, -1.0, math.nan])),
         altitude_m=draw(st.sampled_from([None, math.nan, 50.0])),
         cooperative=draw(st.booleans()),
+        shared_covariance=draw(st.sampled_from([None, None, tuple(tuple(0.5 * x for x in row) for row in rows),
+                                                ((1e-9, 0.0), (0.0, 1e-9)), ((math.nan,),), ()])),
     )  # fmt: skip
 
 

@@ -39,6 +39,14 @@ OBSERVATIONS: tuple[Observation, ...] = (
 )
 
 
+OLD_PLOT = (
+    b'{"sensor_id":"ais","observation_id":"ais:1","observed_ns":2,"kind":"position","values":[50.8,-1.1],'
+    b'"covariance":[[1.0,0.0],[0.0,1.0]],"origin":null,"identities":[{"kind":"mmsi","value":"235070762"}],'
+    b'"categories":{"vessel":1.0},"velocity_mps":[1.0,2.0],"velocity_variance_m2ps2":null,"altitude_m":null,'
+    b'"cooperative":true}'
+)
+
+
 def record(path: Path, *, max_bytes: int = 10_000_000, times: int = 1) -> Recorder:
     recorder = Recorder(path, plan=b'{"unit":"quay-01"}', max_bytes=max_bytes)
     for _ in range(times):
@@ -48,6 +56,17 @@ def record(path: Path, *, max_bytes: int = 10_000_000, times: int = 1) -> Record
         recorder.end(201)
         recorder.told("edge/v1/quay-01/picture", b'{"a":1}', 201)
     return recorder
+
+
+def test_a_plot_that_was_recorded_before_sensors_told_what_their_plots_share_is_read(tmp_path: Path) -> None:
+    with (tmp_path / "old.mcap").open("wb") as file:
+        writer = ChunkWriter(file, library="edge-appliance", chunk_bytes=1 << 16)
+        writer.metadata("plan", {"plan": "{}"})
+        channel = writer.channel("Plot", "json", writer.schema("edge/json", "jsonschema", b"{}"))
+        writer.message(channel, 7, OLD_PLOT)
+        writer.finish()
+    (arrival,) = open_recording(tmp_path / "old.mcap").arrivals()
+    assert arrival == Arrival(observation=OBSERVATIONS[1], now_ns=7)
 
 
 def test_what_was_recorded_is_read_back_exactly(tmp_path: Path) -> None:

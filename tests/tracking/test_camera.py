@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from appliance.domain import Geodetic, Plot, Track
 from appliance.geodesy import LocalFrame, bearing_range, offset
 from appliance.tracking.camera import MAX_RANGE_DOUBT, CameraModel, field_of_view, locate, project
+from appliance.tracking.unranged import introduced
 
 LENS = (-0.28, 0.09, 0.0008, -0.0006, -0.01)
 TrackAt = Callable[..., Track]
@@ -411,3 +412,65 @@ def test_any_box_of_any_camera_gives_a_finite_plot_or_none(
         assert bearing_range(camera.pose, place_of(plot))[1] <= camera.max_range_m * 1.01
     sector = field_of_view(camera)
     assert sector is None or sector.near_m < sector.far_m <= camera.max_range_m
+
+
+def _shared(plot: Plot | None) -> tuple[np.ndarray, np.ndarray]:
+    assert plot is not None
+    assert plot.shared_covariance is not None
+    return np.array(plot.shared_covariance), np.array(plot.covariance)
+
+
+@pytest.mark.parametrize("category", ["person", "aircraft/drone"])
+def test_a_plot_tells_which_part_of_its_doubt_all_plots_of_its_camera_share(
+    camera: CameraModel, track_at: TrackAt, category: str
+) -> None:
+    """Steadier boxes lessen the rest and leave it as it is; a pose and a ground known for sure leave none of it."""
+    shared, whole = _shared(locate(track_at(500.0, 480.0, category=category), camera))
+    steady, less = _shared(locate(track_at(500.0, 480.0, category=category, box_variance_px2=(0.0, 0.0)), camera))
+    # The mean place moves a little with the doubt, and what the pose does to it with the place.
+    assert np.allclose(shared, steady, rtol=0.01)
+    for cov in (whole, less):
+        assert (np.linalg.eigvalsh(cov - shared) > 0.0).all()
+    assert np.trace(less) < np.trace(whole)
+    none, pixels = _shared(locate(track_at(500.0, 480.0, category=category), by_pixels_alone(camera, 20.0)))
+    assert not none.any()
+    assert (np.linalg.eigvalsh(pixels) > 0.0).all()
+
+
+def test_the_shared_part_is_how_far_one_pose_moves_all_places(camera: CameraModel, track_at: TrackAt) -> None:
+    """Exact pixels through many poses and seas: the places lie about the told one as the shared part says."""
+    dice, exact = np.random.default_rng(6), fine(camera)
+    place = ground(camera, math.radians(47.0), 350.0)
+    local = LocalFrame(dataclasses.replace(place, altitude_m=camera.ground_altitude_m))
+    told, _ = _shared(locate(track_at(*pixel_of(exact, place), height=1.0, width=1.0), exact))
+    off = []
+    for _ in range(1_500):
+        e, n, up = dice.normal(0.0, camera.sigma_position_m, 3)
+        here = LocalFrame(dataclasses.replace(camera.pose, altitude_m=camera.ground_altitude_m))
+        really = dataclasses.replace(
+            exact,
+            pose=here.position(e, n, camera.pose.altitude_m - camera.ground_altitude_m + up),
+            heading_rad=camera.heading_rad + dice.normal(0.0, camera.sigma_heading_rad),
+            pitch_rad=camera.pitch_rad + dice.normal(0.0, camera.sigma_pitch_rad),
+            roll_rad=camera.roll_rad + dice.normal(0.0, camera.sigma_roll_rad),
+        )
+        risen = dataclasses.replace(
+            place, altitude_m=camera.ground_altitude_m + dice.normal(0.0, camera.sigma_terrain_m)
+        )
+        plot = locate(track_at(*pixel_of(really, risen), height=1.0, width=1.0), exact)
+        assert plot is not None
+        off.append(local.to_enu(*plot.values, camera.ground_altitude_m)[:2])
+    found = np.cov(np.array(off).T)
+    ratio = np.linalg.eigvalsh(
+        np.linalg.solve(np.linalg.cholesky(told), np.linalg.solve(np.linalg.cholesky(told), found).T)
+    )
+    assert np.allclose(ratio, 1.0, atol=0.15), ratio
+
+
+def test_a_thing_in_the_sky_is_introduced_with_what_its_bearings_share(camera: CameraModel, track_at: TrackAt) -> None:
+    plot = locate(track_at(500.0, 480.0, category="aircraft/drone"), camera)
+    ((variance,),), _ = _shared(plot)
+    assert plot is not None
+    first, whole = _shared(introduced(plot, camera))
+    assert (first == np.diag([0.0, variance])).all()
+    assert whole.shape == (2, 2)
