@@ -5,7 +5,8 @@ Not here: reading text, following things in one camera's picture, telling anybod
 
 from __future__ import annotations
 
+from appliance.fusion.core import warm
 from appliance.fusion.settings import MOORINGS, FusionSettings, Motion, SensorModel, birth_ratio
 from appliance.fusion.timeline import Fusion
 
-__all__ = ["MOORINGS", "Fusion", "FusionSettings", "Motion", "SensorModel", "birth_ratio"]
+__all__ = ["MOORINGS", "Fusion", "FusionSettings", "Motion", "SensorModel", "birth_ratio", "warm"]

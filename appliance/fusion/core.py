@@ -16,6 +16,7 @@ from appliance.estimation import lifecycle
 from appliance.estimation.bank import MORE, NEVER, NONE, Bank, Index, Look, Moves, Rules, Sight, grown, make_bank
 from appliance.estimation.gating import by_east
 from appliance.estimation.gaussian import MANOEUVRE_S, STANDING, Array
+from appliance.estimation.intersection import intersect
 from appliance.estimation.scan import Outcome, scan, step
 from appliance.fusion.settings import FusionSettings, Motion, SensorModel
 from appliance.geodesy import LocalFrame
@@ -231,3 +232,21 @@ def sight_of(model: SensorModel, frame: LocalFrame) -> Sight:
         view.far_m,
         model.miss_correlation_s,
     )
+
+
+def warm(settings: FusionSettings) -> None:
+    """Have whatever a core may call compiled, or loaded: the first person, or the first unit beside ours, waits for no
+    compiler."""
+    core = Core(settings)
+    look, sight = one_look(np.zeros(2), np.eye(2), 0.0, (1.0, 0.0), 1.0), blind(0.5)
+    slot = core.begin(look, 0, 0.0)
+    core.look("", look, sight, 0.0)
+    core.look_at(slot, "", look, sight, 0.0)
+    core.step("", look, sight, 0.0, -1.0, 0.0)
+    core.walks(slot, True)
+    core.bank.sharers[slot, 0] = 0
+    intersect(
+        core.bank, slot, np.zeros(2), 0.01 * np.eye(2), 1.0, core.moves
+    )  # one that tells much: else nothing is done
+    core.restart(slot, look, 0.0)
+    core.end(1.0)

@@ -13,6 +13,7 @@ from typing import Final
 
 from appliance.domain import Geodetic, Observation, Plot, PlotKind, Receipt
 from appliance.fusion import FusionSettings
+from appliance.fusion import warm as warm_fusion
 from appliance.pipeline.path import OnePath, PathPlan
 from appliance.pipeline.telling import TellingSettings
 from appliance.tracking import warm as warm_tracker
@@ -23,12 +24,14 @@ _LOOKS: Final = 4
 
 def warm(plan: PathPlan) -> None:
     """Run a throw-away path with the plan's receipt and place, and nothing else of it."""
+    settings = FusionSettings(origin=plan.origin, unit=plan.unit)
     warm_tracker()
+    warm_fusion(settings)
     path = OnePath(
         PathPlan(
             unit=plan.unit,
             origin=plan.origin,
-            fusion=FusionSettings(origin=plan.origin, unit=plan.unit),
+            fusion=settings,
             telling=TellingSettings(picture_interval_ns=_SECOND_NS, entity_interval_ns=0),
             receipt=plan.receipt,
         )

@@ -205,7 +205,8 @@ class AnyOutbox(RuleBasedStateMachine):
     def claims(self, most: int) -> None:
         items = self.outbox.claim(most)
         numbers = [int.from_bytes(item.data[:4], "big") for item in items]
-        order = [(n in self.acknowledged, 0 if n in self.acknowledged else self.put[n][1], n) for n in numbers]
+        had = self.acknowledged  # of these the longest acknowledged come first: by the clock, which is none of ours
+        order = [(True, 0, 0) if n in had else (False, self.put[n][1], n) for n in numbers]
         assert order == sorted(order), "the important first, and what a broker has had last"
         self.claimed.update({n: item.seq for n, item in zip(numbers, items, strict=True)})
 
