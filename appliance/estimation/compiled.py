@@ -5,7 +5,7 @@ A first call compiles (seconds), so whoever must not wait calls once ahead of th
 (milliseconds), for importing numba takes longer than all else that a start does. With no folder to write to, each
 process compiles for itself. Nothing is compiled or loaded at import.
 
-Not here: numba (``compiler.py``).
+Not here: numba (``compiler.py``), LLVM's loader (``native.py``).
 
 Rules: a kept file is believed only whole (SHA-256), and only for these sources, this layout of arguments and this
 processor (``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES`` name another). Arguments are numbers, writable C-contiguous
@@ -26,17 +26,16 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import numpy as np
+
+from appliance.estimation.native import ARGUMENTS_AT, RESULTS_AT, Built, cpu, features, linked
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 EDITION: Final = b"2"
 """What the files are; another number makes all of them stale."""
-RESULTS_AT: Final = 2
-ARGUMENTS_AT: Final = RESULTS_AT + 8
-"""Words of 8 bytes in the memory of a call: what numba returns and raises by pointer, results, arguments."""
 _KINDS: Final = {np.dtype(np.float64): "d", np.dtype(np.int64): "q", np.dtype(np.bool_): "?"}
 _ARRAY_OR_NUMBER: Final = re.compile(r"\(\w+:|[dq?](\d+)|([fio])")
 _DIGITS: Final = tuple(map(str, range(65)))
@@ -63,16 +62,6 @@ def leaf(function: F) -> F:
 def inlined(function: F) -> F:
     """A `leaf` that is put whole into its callers, where only handing it a look or a bank costs more than its work."""
     return cast(F, Compiled(function, {"_nrt": False, "forceinline": True}))
-
-
-class Built(NamedTuple):
-    """Machine code of one function for one layout of arguments."""
-
-    symbol: str
-    returns: str
-    """One letter a number that it returns: d, q, ? (as in `struct`); in brackets where it returns a tuple."""
-    code: bytes
-    """An object file."""
 
 
 class Compiled:
@@ -165,7 +154,7 @@ def _wanted(array: Any) -> str:
 
 def _variant(built: Built, layout: str) -> Callable[[list[Any]], Any]:
     """One variant, loaded. It holds the interpreter's lock while it runs, as what it writes to is the caller's."""
-    run = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(_linked(built))
+    run = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(linked(built))
     arguments = struct.Struct("".join(_words(layout)))
     memory_of_a_call = ctypes.c_int64 * (ARGUMENTS_AT + arguments.size // 8)
     pack, result, at = arguments.pack_into, _result(built.returns), 8 * ARGUMENTS_AT
@@ -212,7 +201,7 @@ class _Kept:
     def __init__(self, function: Compiled, layout: str) -> None:
         source = Path(function.function.__code__.co_filename)
         name = function.name
-        processor = f"{_cpu()} {_features()}"
+        processor = f"{cpu()} {features()}"
         self._of = _digest(EDITION, name.encode(), layout.encode(), processor.encode(), _sources(), _read(source))
         self._name = f"{name}-{_digest(layout.encode(), processor.encode())[:16]}.code"
         self._source = source
@@ -273,51 +262,3 @@ def _read(path: Path) -> bytes:
 def _sources() -> bytes:
     """All functions of this package may be put into each other's code."""
     return _digest(*(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))).encode()
-
-
-# -- LLVM ---------------------------------------------------------------------------------------------------------
-
-
-@functools.cache
-def llvm() -> Any:
-    """LLVM, ready for this processor."""
-    from llvmlite import binding  # noqa: PLC0415 a hundred megabytes
-
-    binding.initialize_native_target()
-    binding.initialize_native_asmprinter()
-    binding.load_library_permanently("libm.so.6")
-    return binding
-
-
-def machine() -> Any:
-    """What code is made for, and loaded as. Relocation as LLVM's loader wants it on each architecture."""
-    target = llvm().Target.from_triple(llvm().get_process_triple())
-    reloc = "static" if target.name.startswith("x86") else "default"
-    return target.create_target_machine(
-        cpu=_cpu(), features=_features(), opt=3, reloc=reloc, codemodel="jitdefault", jit=True
-    )
-
-
-def _cpu() -> str:
-    return os.environ.get("NUMBA_CPU_NAME") or cast(str, llvm().get_host_cpu_name())
-
-
-def _features() -> str:
-    told = os.environ.get("NUMBA_CPU_FEATURES")
-    if told is not None or _cpu() == "generic":
-        return told or ""
-    return cast(str, llvm().get_host_cpu_features().flatten())
-
-
-@functools.cache
-def _engine() -> Any:
-    return llvm().create_mcjit_compiler(llvm().parse_assembly(""), machine())
-
-
-def _linked(built: Built) -> int:
-    """The address of the code, which stays in memory for good."""
-    engine = _engine()
-    engine.add_object_file(llvm().ObjectFileRef.from_data(built.code))
-    engine.finalize_object()
-    address: int = engine.get_function_address(built.symbol)
-    return address

@@ -15,7 +15,8 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, Protocol
 
 import numba
 import numba.core.cgutils
@@ -23,7 +24,7 @@ import numba.extending
 import numba.np.arrayobj
 import numpy as np
 
-from appliance.estimation.compiled import ARGUMENTS_AT, RESULTS_AT, Built, Compiled, llvm, machine
+from appliance.estimation.native import ARGUMENTS_AT, RESULTS_AT, Built, llvm, machine
 
 #: numba's own parts are hardly typed.
 njit: Any = numba.njit
@@ -90,25 +91,35 @@ define i32 @"{symbol}"(ptr %memory) {{
 """
 
 
-def _typeof(value: Compiled, _context: Any) -> Any:
-    """Inside compiled code, a compiled function is numba's own."""
-    return types.Dispatcher(_dispatcher(value))
+class Function(Protocol):
+    """A function to compile, which may be a global of another one."""
 
+    name: str
+    function: Callable[..., Any]
+    options: dict[str, bool]
 
-extending.typeof_impl.register(Compiled)(_typeof)
+    def __call__(self, *args: Any) -> Any:
+        """Runs it."""
 
 
 @functools.cache
-def _dispatcher(function: Compiled) -> Any:
+def _make_known(kind: type) -> None:
+    """Inside compiled code, a compiled function is numba's own."""
+    extending.typeof_impl.register(kind)(lambda value, _context: types.Dispatcher(_dispatcher(value)))
+
+
+@functools.cache
+def _dispatcher(function: Function) -> Any:
     return njit(error_model="numpy", **function.options)(function.function)
 
 
-def build(function: Compiled, args: tuple[Any, ...]) -> Built:
+def build(function: Function, args: tuple[Any, ...]) -> Built:
     """Machine code of ``function`` for arguments like these.
 
     Raises: TypeError where it returns what is not a number, or calls what is in no library of C; numba's errors where
     it is not what numba compiles.
     """
+    _make_known(type(function))
     returned: list[str] = []
     take, give = _taken(types.Tuple([_type_of(value) for value in args])), _given(returned)
 
@@ -141,7 +152,7 @@ def _hide_all_behind(symbol: str, module: Any, name: str) -> None:
 
 
 def _type_of(value: Any) -> Any:
-    """What numba calls an argument, by nothing but what `Compiled` calls its layout."""
+    """What numba calls an argument, by nothing but its layout in ``compiled.py``."""
     if isinstance(value, tuple):
         named = type(value) if hasattr(value, "_fields") else None
         return types.BaseTuple.from_types([_type_of(one) for one in value], named)
