@@ -145,13 +145,14 @@ class RtspCamera:
 
     def _play(self, caller: socket.socket) -> None:
         rtp = _Rtp(caller)
-        seen_key = False
+        seen_key, stuck = False, None
         for number, coded in self._in_time():
             if self.mood == "away":
                 return
             if self.mood == "silent":
                 continue
-            shown = self._frozen(number) if self.mood == "frozen" else coded
+            stuck = (stuck or self._key_before(number)) if self.mood == "frozen" else None
+            shown = stuck or coded
             seen_key = seen_key or shown.key
             if not seen_key:
                 continue
@@ -162,8 +163,8 @@ class RtspCamera:
                 continue
             self.sent += 1
 
-    def _frozen(self, number: int) -> Coded:
-        """The key frame before: what a stuck sensor behind a live encoder shows."""
+    def _key_before(self, number: int) -> Coded:
+        """What a sensor that is stuck from now on shows, behind a live encoder."""
         at = number % len(self._frames)
         return next(self._frames[k] for k in range(at, -1, -1) if self._frames[k].key)
 
