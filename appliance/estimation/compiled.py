@@ -227,6 +227,7 @@ class _Kept:
                     try:
                         file.write(_digest(rest).encode() + b"\n" + rest)
                         file.flush()
+                        os.fchmod(file.fileno(), 0o644)  # whoever installs it is not who runs it
                         os.fsync(file.fileno())
                         Path(file.name).replace(folder / self._name)
                     except OSError:

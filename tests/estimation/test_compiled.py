@@ -216,6 +216,12 @@ def _spoilt(kept: bytes) -> dict[str, bytes]:
     }
 
 
+def test_who_did_not_compile_it_may_read_it(folder: Path) -> None:
+    fresh(total)(Pair(np.arange(3.0), 2.0), 0, True)
+    (file,) = folder.glob("*.code")
+    assert file.stat().st_mode & 0o777 == 0o644
+
+
 @pytest.mark.parametrize("how", ["empty", "cut off", "a bit turned", "zeros, as after a power cut", "another text"])
 def test_a_spoilt_file_is_not_believed(folder: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pair = Pair(np.arange(3.0), 2.0)
