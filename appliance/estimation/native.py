@@ -1,4 +1,4 @@
-"""LLVM, and machine code as it lies in a file and in memory. The only file beside ``compiler.py`` that imports it.
+"""LLVM, and machine code as it lies in a file and in memory. The only file that imports ``llvmlite``.
 
 Not here: what is called, with which arguments, and where it is kept (``compiled.py``); numba (``compiler.py``).
 """

@@ -151,6 +151,19 @@ def test_far_away_the_earth_curves_and_light_bends(camera: CameraModel, track_at
     assert pixel_of(straight, place)[1] > y
 
 
+def _mispointed(camera: CameraModel, moved: tuple[float, float, float], dice: np.random.Generator) -> CameraModel:
+    """The camera as it may really stand and look: ``moved`` m east, north and up, and turned by its own sigmas."""
+    east, north, up = moved
+    local = LocalFrame(dataclasses.replace(camera.pose, altitude_m=camera.ground_altitude_m))
+    return dataclasses.replace(
+        camera,
+        pose=local.position(east, north, camera.pose.altitude_m - camera.ground_altitude_m + up),
+        heading_rad=camera.heading_rad + dice.normal(0.0, camera.sigma_heading_rad),
+        pitch_rad=camera.pitch_rad + dice.normal(0.0, camera.sigma_pitch_rad),
+        roll_rad=camera.roll_rad + dice.normal(0.0, camera.sigma_roll_rad),
+    )
+
+
 def _sampled_errors(camera: CameraModel, track_at: TrackAt, count: int) -> tuple[list[float], float]:
     """NEES of many looks at one place, each by a camera that stands and looks a little wrong."""
     dice = np.random.default_rng(4)
@@ -161,13 +174,7 @@ def _sampled_errors(camera: CameraModel, track_at: TrackAt, count: int) -> tuple
     for _ in range(count):
         east, north, up = dice.normal(0.0, camera.sigma_position_m, 3)
         rise = dice.normal(0.0, camera.sigma_terrain_m)
-        really = dataclasses.replace(
-            camera,
-            pose=local.position(east, north, camera.pose.altitude_m - camera.ground_altitude_m + up),
-            heading_rad=camera.heading_rad + dice.normal(0.0, camera.sigma_heading_rad),
-            pitch_rad=camera.pitch_rad + dice.normal(0.0, camera.sigma_pitch_rad),
-            roll_rad=camera.roll_rad + dice.normal(0.0, camera.sigma_roll_rad),
-        )
+        really = _mispointed(camera, (east, north, up), dice)
         x, y = pixel_of(really, dataclasses.replace(place, altitude_m=camera.ground_altitude_m + rise))
         plot = locate(track_at(*_blurred(dice, x, y), width=8.0, height=16.0), camera)
         assert plot is not None
@@ -446,14 +453,7 @@ def test_the_shared_part_is_how_far_one_pose_moves_all_places(camera: CameraMode
     off = []
     for _ in range(1_500):
         e, n, up = dice.normal(0.0, camera.sigma_position_m, 3)
-        here = LocalFrame(dataclasses.replace(camera.pose, altitude_m=camera.ground_altitude_m))
-        really = dataclasses.replace(
-            exact,
-            pose=here.position(e, n, camera.pose.altitude_m - camera.ground_altitude_m + up),
-            heading_rad=camera.heading_rad + dice.normal(0.0, camera.sigma_heading_rad),
-            pitch_rad=camera.pitch_rad + dice.normal(0.0, camera.sigma_pitch_rad),
-            roll_rad=camera.roll_rad + dice.normal(0.0, camera.sigma_roll_rad),
-        )
+        really = _mispointed(exact, (e, n, up), dice)
         risen = dataclasses.replace(
             place, altitude_m=camera.ground_altitude_m + dice.normal(0.0, camera.sigma_terrain_m)
         )
