@@ -106,4 +106,4 @@ def test_scores_are_those_of_trackeval_and_clear_mot_counted_by_hand(repository:
     assert int(switches) == expected_switches
     assert 60.0 < float(hota) <= 100.0
     assert 60.0 < float(idf1) <= 100.0
-    assert "ms per frame" in done.stdout
+    assert "ms of CPU per frame" in done.stdout
