@@ -77,15 +77,33 @@ class Trial(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
     catches: dict[Word, Word] = {}
 
 
+class Pace(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is different on a kind of device: ``calm_s`` is added after a trial's last fault, for one that comes back
+    slowly.
+    """
+
+    calm_s: Seconds = 0.0
+
+
 class Campaign(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A whole campaign file."""
+    """A whole campaign file. The kinds in ``on`` are those of the budget's: ``qemu`` for ``qemu-amd64``."""
 
     schema: Annotated[Literal["edge-campaign/1"], Meta(description="'edge-campaign/1'")]
     name: Word
     says: Sentence
     scene: Playing = Playing()
     budgets: str = "budgets.toml"
+    on: dict[Word, Pace] = {}
     trials: Annotated[tuple[Trial, ...], Meta(min_length=1, max_length=100, description="1 to 100 [[trials]] tables")]
+
+
+def trials_on(campaign: Campaign, kind: str) -> tuple[Trial, ...]:
+    """The trials, those with faults as long as this kind of device needs."""
+    calm_s = campaign.on.get(kind.partition("-")[0], Pace()).calm_s
+    return tuple(
+        msgspec.structs.replace(trial, duration_s=trial.duration_s + calm_s) if trial.steps else trial
+        for trial in campaign.trials
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from hil.rig.campaign import Trial
 from hil.rig.record import Happened, Record
 from hil.rig.slope import Slope, fitted
 from hil.scene.harbour import harbour
-from hil.scene.mission import CAMERA
+from hil.scene.mission import AIS, CAMERA, RADAR, REPORTS
 
 Value = tuple[float | None, str]
 _NS = 1_000_000_000
@@ -128,7 +128,8 @@ def _back_s(record: Record, one: Happened, trial: Trial) -> float | None:
     return None
 
 
-_SOURCES = {"camera": CAMERA, "radar": "mast-radar", "ais": "ais-receiver"}
+_SOURCES = {"camera": CAMERA, "radar": RADAR, "ais": AIS, "reports": REPORTS}
+"""Nothing in the picture rests on a fix of the unit's own receiver."""
 
 
 def _is_new(evidence: dict[str, Any], source: str | None, since_ns: int) -> bool:

@@ -11,7 +11,7 @@ from typing import Protocol
 from appliance.errors import ApplianceError
 from hil.devices.device import CannotDo, Device, DeviceFailed, DeviceTimeout
 from hil.devices.local import APPLIANCE, LocalDevice
-from hil.rig.campaign import Loaded, Trial
+from hil.rig.campaign import Loaded, Trial, trials_on
 from hil.rig.faults.every import FAULTS
 from hil.rig.measures import MEASURES
 from hil.rig.record import Record
@@ -69,7 +69,7 @@ def run_campaign(loaded: Loaded, device: Device, folder: Path, live: Live) -> Re
     trials: list[TrialResult] = []
     try:
         ready = prepare(loaded, device, folder, live)
-        for trial in loaded.campaign.trials:
+        for trial in trials_on(loaded.campaign, device.kind):
             trials.append(tried(ready, loaded, trial, live))
             if trials[-1].outcome is Outcome.ABORTED:
                 break

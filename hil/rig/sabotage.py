@@ -130,17 +130,17 @@ def dies_of_garbage() -> None:
 
 def dies_of_the_same_again() -> None:
     """A sensor that says what it said a second ago, at the same time of its own, ends the daemon."""
-    _dies_of_plots(lambda known_ns, _, now_ns: known_ns is not None and now_ns - known_ns > _SOON_NS)
+    _dies_of_observations(lambda known_ns, _, now_ns: known_ns is not None and now_ns - known_ns > _SOON_NS)
 
 
 def dies_of_what_comes_twice() -> None:
-    """A plot that comes twice at once ends the daemon."""
-    _dies_of_plots(lambda known_ns, _, now_ns: known_ns is not None and now_ns - known_ns <= _SOON_NS)
+    """What comes twice at once ends the daemon."""
+    _dies_of_observations(lambda known_ns, _, now_ns: known_ns is not None and now_ns - known_ns <= _SOON_NS)
 
 
 def dies_of_another_time() -> None:
-    """A plot of another time than ours ends the daemon."""
-    _dies_of_plots(lambda _, plot, now_ns: abs(plot.observed_ns - now_ns) > _ANOTHER_TIME_NS)
+    """A plot, fix or report of another time than ours ends the daemon."""
+    _dies_of_observations(lambda _, observed_ns, now_ns: abs(observed_ns - now_ns) > _ANOTHER_TIME_NS)
 
 
 def dies_of_a_stuck_picture() -> None:
@@ -175,23 +175,36 @@ def believes_its_camera() -> None:
     StreamClock._live = believed  # type: ignore[method-assign]
 
 
-def _dies_of_plots(fatal: Callable[[int | None, Any, int], bool]) -> None:
-    """``fatal`` gets when the same plot came before (None: never), the plot, and the time."""
-    from appliance.domain import Plot  # noqa: PLC0415
+def _dies_of_observations(fatal: Callable[[int | None, int, int], bool]) -> None:
+    """``fatal`` gets when the same came before (None: never), when it was observed, and the time."""
+    from appliance.domain import Fix, Plot, Report  # noqa: PLC0415
+    from appliance.feeds.gnss import FixMaker  # noqa: PLC0415
     from appliance.feeds.supervisor import Feed  # noqa: PLC0415
 
-    real = Feed.put
+    put, full = Feed.put, FixMaker._full
     known: dict[object, int] = {}
 
-    def put(self: Any, item: Any, taken: Any = None) -> None:
-        if isinstance(item, Plot):
-            same, now_ns = (item.sensor_id, item.observed_ns, item.values), time.time_ns()
-            if fatal(known.get(same), item, now_ns):
-                os._exit(1)
-            known.setdefault(same, now_ns)
-        real(self, item, taken)
+    def look(same: object, observed_ns: int, now_ns: int) -> None:
+        if fatal(known.get(same), observed_ns, now_ns):
+            os._exit(1)
+        known.setdefault(same, now_ns)
 
-    Feed.put = put  # type: ignore[method-assign]
+    def putting(self: Any, item: Any, taken: Any = None) -> None:
+        match item:
+            case Plot():
+                look((item.sensor_id, item.observed_ns, item.values), item.observed_ns, time.time_ns())
+            case Report():
+                look((item.sensor_id, item.report_id), item.received_ns, time.time_ns())
+            case Fix():  # the same again does not come as far as this
+                look(item, item.observed_ns, time.time_ns())
+        put(self, item, taken)
+
+    def reading(self: Any, kind: str, message: Any, tap: Any) -> Any:
+        now_ns = time.time_ns()
+        look((kind, str(message.time), str(message.lat), str(message.lon)), now_ns, now_ns)
+        return full(self, kind, message, tap)
+
+    Feed.put, FixMaker._full = putting, reading  # type: ignore[method-assign]
 
 
 def old_epoch_again() -> None:
@@ -282,6 +295,23 @@ def follows_its_receiver() -> None:
     OnePath.step, OnePath._fitted = step, placed  # type: ignore[method-assign]
 
 
+def believes_its_receivers_clock() -> None:
+    """The path works by the time that the GNSS receiver says."""
+    from appliance.daemon import daemon  # noqa: PLC0415
+    from appliance.domain import Fix  # noqa: PLC0415
+    from appliance.feeds.supervisor import Feed  # noqa: PLC0415
+
+    now_ns, put, ahead_ns = daemon.now_ns, Feed.put, [0]
+
+    def putting(self: Any, item: Any, taken: Any = None) -> None:
+        if isinstance(item, Fix):
+            ahead_ns[0] = item.observed_ns - now_ns()
+        put(self, item, taken)
+
+    daemon.now_ns = lambda: now_ns() + ahead_ns[0]  # type: ignore[assignment]
+    Feed.put = putting  # type: ignore[method-assign]
+
+
 def obeys_texts() -> None:
     """A report that orders everything to be deleted is obeyed."""
     from appliance.pipeline.path import OnePath  # noqa: PLC0415
@@ -346,6 +376,7 @@ SABOTAGES = MappingProxyType(
         "goes-deaf": goes_deaf,
         "slow": slow,
         "follows-its-receiver": follows_its_receiver,
+        "believes-its-receivers-clock": believes_its_receivers_clock,
         "obeys-texts": obeys_texts,
         "open-broker": open_broker,
         "writes-over-what-serves": writes_over_what_serves,

@@ -6,6 +6,7 @@ order. The film is not played here: the appliance reads it as a file with a star
 
 from __future__ import annotations
 
+import itertools
 import json
 import socket
 import threading
@@ -279,10 +280,14 @@ class Players:
         return spoken(scene, self._duration_s)
 
     def _drop(self, one: Spoken, time_ns: int) -> Callable[[], None]:
+        """What a bend makes of one report lies in as many files: nothing is written over what was not read yet."""
+
         def act() -> None:
-            name = f"{one.report_id}.json"
-            self.wires["reports"].carry(lambda _: written_report(one, time_ns), lambda raw: self._deliver(name, raw))
-            self.sent.reports.append(name)
+            names = (f"{one.report_id}{f'.{n}' if n else ''}.json" for n in itertools.count())
+            self.wires["reports"].carry(
+                lambda shift_ns: written_report(one, time_ns + shift_ns), lambda raw: self._deliver(next(names), raw)
+            )
+            self.sent.reports.append(f"{one.report_id}.json")
 
         return act
 

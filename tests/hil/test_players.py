@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import socket
 import time
+from datetime import datetime
 from pathlib import Path
+
+import pytest
 
 from hil.scene.harbour import harbour
 from hil.scene.players import LOOPBACK, LineServer, Player, Players, free_udp_port, into, written_report
+from hil.scene.wires import Bend, garbage, off_by, silent, twice
 from hil.scene.words import spoken
 from hil.scene.world import Scene
 
@@ -102,6 +106,25 @@ def test_a_whole_second_of_harbour_goes_out_on_every_wire(tmp_path: Path) -> Non
     assert sent.gnss_sentences == 6
     assert sum(sent.ais_positions.values()) >= 3
     assert len(sent.reports) == len(list(tmp_path.glob("*.json"))) == 7
+
+
+@pytest.mark.parametrize(("bend", "files"), [(twice, 2), (garbage(7), 4), (off_by(600 * 10**9), 1), (silent, 0)])
+def test_what_a_bend_makes_of_one_report_lies_in_as_many_files(tmp_path: Path, bend: Bend, files: int) -> None:
+    lines = LineServer()
+    with Players(1.0, into(tmp_path), lines, (LOOPBACK, free_udp_port()), (LOOPBACK, free_udp_port())) as players:
+        players.wires["reports"].bend = bend
+        players.start(harbour(7, time.time_ns() + 50_000_000))
+        while not players.sent.reports:
+            time.sleep(0.01)
+        players.stop()
+    lines.close()
+    found = sorted(tmp_path.iterdir())
+    assert len(found) == files * len(players.sent.reports)
+    if bend is twice:
+        assert found[0].read_bytes() == found[1].read_bytes()
+    if files == 1:
+        ahead = datetime.fromisoformat(json.loads(found[0].read_bytes())["time"]).timestamp() - time.time()
+        assert 590.0 < ahead < 600.0
 
 
 def test_what_came_before_the_start_is_left_out(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from appliance.errors import ConfigError, Refused
 from hil.demo.score import Opened
 from hil.devices.device import DeviceTimeout
 from hil.rig.budgets import Limit
-from hil.rig.campaign import Loaded, Trial, load_campaign
+from hil.rig.campaign import Loaded, Trial, load_campaign, trials_on
 from hil.rig.faults.every import FAULTS
 from hil.rig.faults.sensors import moved_m
 from hil.rig.measures import MEASURES
@@ -54,6 +54,19 @@ def test_each_fault_is_broken_somewhere_in_what_is_shipped() -> None:
     campaigns = [load(CAMPAIGNS / f"{name}.toml").campaign for name in ("acceptance", "adversary", "upgrade")]
     used = {step.fault for campaign in campaigns for trial in campaign.trials for step in trial.steps}
     assert used == set(FAULTS)
+
+
+def test_acceptance_breaks_each_feed_of_the_mission() -> None:
+    trials = load(CAMPAIGNS / "acceptance.toml").campaign.trials
+    garbled = {step.target for trial in trials for step in trial.steps if step.fault == "sensor-garbage"}
+    assert garbled == {"camera", "radar", "ais", "gnss", "reports"}
+
+
+def test_trials_with_faults_are_longer_where_a_device_comes_back_slowly() -> None:
+    campaign = load(CAMPAIGNS / "smoke.toml").campaign
+    longer = msgspec.structs.replace(campaign, trials=(*campaign.trials, TRIAL))
+    assert [trial.duration_s for trial in trials_on(longer, "qemu-amd64")] == [88, 30]
+    assert [trial.duration_s for trial in trials_on(longer, "local")] == [28, 30]
 
 
 @pytest.mark.parametrize("name", ["smoke", "acceptance", "adversary", "upgrade"])
