@@ -200,7 +200,7 @@ class DecoderProcess:
     def hear(self, shown: str) -> Message | None:
         """The next message, or None when there is none for a while. Raises ``FeedUnavailable`` when it is dead."""
         try:
-            raw = self.channel.recv(MAX_MESSAGE_BYTES)
+            raw = self._received()
         except TimeoutError:
             return None
         except OSError:
@@ -211,6 +211,15 @@ class DecoderProcess:
             return unpack(raw)
         except ValueError as e:
             raise FeedUnavailable(f"{shown}: the decoder talks nonsense: {e}") from e
+
+    def _received(self) -> bytes:
+        """One that ended with words of ours unread has reset its channel, and Linux tells that before its last words
+        (``unix_release_sock``); they lie behind it.
+        """
+        try:
+            return self.channel.recv(MAX_MESSAGE_BYTES)
+        except ConnectionResetError:
+            return self.channel.recv(MAX_MESSAGE_BYTES)
 
     def _obituary(self) -> str:
         try:

@@ -89,7 +89,11 @@ def confine(order: Order) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (MAX_OPEN_FILES, MAX_OPEN_FILES))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    for one in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # a terminal and a service manager send them to the parent's children too
+        signal.signal(one, signal.SIG_IGN)
 
 
 def _listen(channel: socket.socket, slots: Slots) -> None:

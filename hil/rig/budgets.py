@@ -1,4 +1,4 @@
-"""Limits with units and reasons: what a reading is held against. A trial may have its own."""
+"""Limits with units and reasons: what a reading is held against. A trial may have its own, and a kind of device."""
 
 from __future__ import annotations
 
@@ -36,6 +36,6 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     on: dict[str, dict[str, Limit]] = {}
 
     def of(self, name: str, kind: str, own: dict[str, Limit]) -> Limit:
-        """The limit that holds: the trial's own, else the kind's, else everybody's."""
+        """The limit that holds: the kind's, which is what such a device can do; the trial's own; everybody's."""
         there = self.on.get(kind.partition("-")[0], {})
-        return own.get(name) or there.get(name) or self.limits[name]
+        return there.get(name) or own.get(name) or self.limits[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import itertools
 import os
@@ -20,8 +21,12 @@ import numpy as np
 import pytest
 
 from appliance.domain import Frame
+from appliance.errors import FeedUnavailable
 from appliance.feeds import Feed, open_feed
 from appliance.feeds.spec import VideoOptions
+from appliance.feeds.video import DecoderProcess
+from appliance.feeds.video_ring import Ring
+from appliance.feeds.video_wire import RELEASE, Kind, Message, pack
 
 PEOPLE = Path("videos") / "intel_one-by-one-person-detection.mp4"
 DASHCAM = Path("videos") / "udacity_dashcam_test_video.mp4"
@@ -169,6 +174,32 @@ def test_a_decoder_killed_mid_stream_is_replaced_and_no_frame_is_lost_or_doubled
     assert len(untouched) == 1394
     assert feed.status().restarts == 2
     assert "SIGKILL" in feed.status().last_error
+
+
+def test_the_last_words_of_a_decoder_are_heard_though_it_left_ours_unread() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, contextlib.closing(Ring(1, 4096)) as ring, subprocess.Popen(["true"]) as ended:
+        theirs.send(pack(Message(Kind.END)))
+        ours.send(RELEASE.pack(0))
+        theirs.close()
+        process = DecoderProcess(ended, ours, ring)
+        assert process.hear("clip") == Message(Kind.END)
+        with pytest.raises(FeedUnavailable, match="the decoder ended with status 0"):
+            process.hear("clip")
+
+
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
+def test_what_tells_a_daemon_to_stop_does_not_take_its_decoder_away(started, digests, clip, told: int) -> None:
+    """A service manager tells each process of a service; a camera is not sick because its unit ends in order."""
+
+    def tell(n: int) -> None:
+        if n == 5:
+            os.kill(decoders()[0], told)
+
+    feed = started("video", f"file:{clip(frames=60)}", capacity=2)
+    assert [sequence for sequence, *_ in digests(feed, after=tell)] == list(range(60))
+    assert feed.status().restarts == 0
+    assert feed.status().last_error is None
 
 
 def test_a_decoder_that_hangs_is_killed_and_replaced(started, digests, clip) -> None:

@@ -69,6 +69,15 @@ def test_trials_with_faults_are_longer_where_a_device_comes_back_slowly() -> Non
     assert [trial.duration_s for trial in trials_on(longer, "local")] == [28, 30]
 
 
+def test_what_a_kind_of_device_can_do_goes_before_what_a_trial_wants() -> None:
+    limits = load(CAMPAIGNS / "smoke.toml").limits
+    own = {"latency_p50_ms": Limit(at_most=3000), "recovery_s": Limit(at_most=40)}
+    assert limits.of("latency_p50_ms", "qemu-arm64", own).at_most is None
+    assert limits.of("latency_p50_ms", "local", own).at_most == 3000
+    assert limits.of("recovery_s", "qemu-arm64", own).at_most == 40
+    assert limits.of("silence_s", "qemu-arm64", own) == limits.limits["silence_s"]
+
+
 @pytest.mark.parametrize("name", ["smoke", "acceptance", "adversary", "upgrade"])
 def test_each_trial_names_a_broken_build_that_it_must_catch(name: str) -> None:
     assert [trial.name for trial in load(CAMPAIGNS / f"{name}.toml").campaign.trials if not trial.catches] == []
