@@ -89,11 +89,9 @@ def confine(order: Order) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (MAX_OPEN_FILES, MAX_OPEN_FILES))
-    for one in (
-        signal.SIGINT,
-        signal.SIGTERM,
-    ):  # a terminal and a service manager send them to the parent's children too
-        signal.signal(one, signal.SIG_IGN)
+    # A terminal sends the one, a service manager the other, to all processes; what they mean is the parent's to decide.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _listen(channel: socket.socket, slots: Slots) -> None:

@@ -25,11 +25,13 @@ class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         return " and ".join([*low, *high]) or "told, not judged"
 
 
-class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A budget file: limits by the name of the measurement, and what is different on a kind of device.
+def family(kind: str) -> str:
+    """What a device's kind is one of, as ``[on.…]`` names it: ``qemu`` for ``qemu-amd64``."""
+    return kind.partition("-")[0]
 
-    The kind is the device's kind up to its first dash: ``qemu`` for ``qemu-amd64``.
-    """
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A budget file: limits by the name of the measurement, and what is different on a `family` of devices."""
 
     schema: Annotated[Literal["edge-budgets/1"], Meta(description="'edge-budgets/1'")]
     limits: dict[str, Limit]
@@ -37,5 +39,5 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     def of(self, name: str, kind: str, own: dict[str, Limit]) -> Limit:
         """The limit that holds: the kind's, which is what such a device can do; the trial's own; everybody's."""
-        there = self.on.get(kind.partition("-")[0], {})
+        there = self.on.get(family(kind), {})
         return there.get(name) or own.get(name) or self.limits[name]

@@ -17,7 +17,7 @@ from msgspec import Meta
 from appliance.config.faults import faults_of
 from appliance.config.lines import key_lines, line_of
 from appliance.errors import ConfigError, Fault
-from hil.rig.budgets import Limit, Limits
+from hil.rig.budgets import Limit, Limits, family
 
 SCHEMA: Final = "edge-campaign/1"
 MAX_CAMPAIGN_BYTES: Final = 1_000_000
@@ -78,7 +78,7 @@ class Trial(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Pace(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What is different on a kind of device: ``calm_s`` is added after a trial's last fault, for one that comes back
+    """What is different on a family of devices: ``calm_s`` is added after a trial's last fault, for one that comes back
     slowly.
     """
 
@@ -86,7 +86,7 @@ class Pace(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Campaign(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A whole campaign file. The kinds in ``on`` are those of the budget's: ``qemu`` for ``qemu-amd64``."""
+    """A whole campaign file. ``on`` is by `family` of devices, as in the budget."""
 
     schema: Annotated[Literal["edge-campaign/1"], Meta(description="'edge-campaign/1'")]
     name: Word
@@ -99,7 +99,7 @@ class Campaign(Table, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 def trials_on(campaign: Campaign, kind: str) -> tuple[Trial, ...]:
     """The trials, those with faults as long as this kind of device needs."""
-    calm_s = campaign.on.get(kind.partition("-")[0], Pace()).calm_s
+    calm_s = campaign.on.get(family(kind), Pace()).calm_s
     return tuple(
         msgspec.structs.replace(trial, duration_s=trial.duration_s + calm_s) if trial.steps else trial
         for trial in campaign.trials
