@@ -30,8 +30,9 @@ from appliance.host.files import read_at_most, write_whole
 
 MAX_ORDER_BYTES: Final = 1024 * 1024
 MAX_CACHE_BYTES: Final = 256 * 1024 * 1024
-#: How often progress is told at most, and how long it is silent at most.
+#: How often progress is told at most, unless it has risen by so much; and how long it is silent at most.
 TELL_EVERY_S: Final = 0.1
+TELL_RISE: Final = 0.05
 HEARTBEAT_S: Final = 0.25
 #: After being asked to stop, how long the library may take to come to a step.
 GRACE_S: Final = 0.8
@@ -74,7 +75,7 @@ class _Teller:
         self._out = out
         self._lock = threading.Lock()
         self._tree = ProgressTree(time.monotonic(), rtx=rtx)
-        self._due_s = 0.0
+        self._due_s = self._told = 0.0
         self.gone = threading.Event()
 
     def start(self, name: str, parent: str | None, steps: int) -> None:
@@ -95,10 +96,11 @@ class _Teller:
     def tell(self, *, now: bool = False) -> None:
         at_s = time.monotonic()
         with self._lock:
-            if at_s < self._due_s and not now:
+            progress = self._tree.at(at_s)
+            if at_s < self._due_s and progress.fraction < self._told + TELL_RISE and not now:
                 return
-            self._due_s = at_s + TELL_EVERY_S
-            self._write(_step(self._tree.at(at_s)))
+            self._due_s, self._told = at_s + TELL_EVERY_S, progress.fraction
+            self._write(_step(progress))
 
     def done(self, done: Done) -> None:
         with self._lock:
